@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Digests: SHA-256 (OpenSSL's libcrypto) for what must be proven, XXH3-128 (xxHash) for identity
+// and damage.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/file.h"
+#include "common/status.h"
+
+#define OCT_SHA256_HEX 65  // 64 hex digits and a NUL
+#define OCT_XXH128_HEX 33
+
+typedef struct oct_sha256 {
+    void *context;
+} oct_sha256;
+
+void oct_sha256_begin(oct_sha256 *sha);
+void oct_sha256_add(oct_sha256 *sha, const void *data, size_t bytes);
+void oct_sha256_end(oct_sha256 *sha, char hex[OCT_SHA256_HEX]);  // and frees the context
+
+// All bytes of a file that is already open, by the same descriptor.
+oct_status oct_sha256_of_file(const oct_file *file, char hex[OCT_SHA256_HEX], oct_err *err);
+void oct_sha256_of(const void *data, size_t bytes, char hex[OCT_SHA256_HEX]);
+
+typedef struct oct_xxh128 {
+    uint64_t low, high;
+} oct_xxh128;
+
+oct_xxh128 oct_xxh128_of(const void *data, size_t bytes);
+void oct_xxh128_hex(oct_xxh128 digest, char hex[OCT_XXH128_HEX]);  // canonical, big-endian
