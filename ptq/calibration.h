@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Calibration files: how large the input of each layer became, over which prompts and steps. JSON,
+// versioned, deterministic: the same run gives the same bytes.
+//
+//   {"octavo_calibration": 1,
+//    "model": {"denoiser_xxh3": "..."},
+//    "run": {"prompts_sha256": "...", "prompts": 32, "sampler": "euler", "steps": 28, "cfg": 4.5,
+//            "width": 1024, "height": 1024, "seed": 0},
+//    "layers": {"joint_blocks.0.x_block.attn.qkv":
+//        {"amax": 7.25, "cond": [..per step..], "uncond": [..per step..]}}}
+//
+// "uncond" is empty without guidance. Numbers are binary32 values printed so that they read back
+// to the same bits.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/arena.h"
+#include "common/digest.h"
+#include "common/status.h"
+
+typedef struct oct_calibration_layer {
+    const char *name;          // SAI layer name
+    float amax;                // over everything
+    float *cond, *uncond;      // [n_steps] each; uncond NULL without guidance
+} oct_calibration_layer;
+
+typedef struct oct_calibration {
+    oct_arena arena;
+    char denoiser_xxh3[OCT_XXH128_HEX];
+    char prompts_sha256[OCT_SHA256_HEX];
+    const char *sampler;
+    uint64_t prompts, steps, width, height, seed;
+    double cfg;
+    oct_calibration_layer *layers;  // in layer order
+    size_t n_layers;
+    char sha256[OCT_SHA256_HEX];    // of the file's bytes, after load or save
+} oct_calibration;
+
+// Strict: unknown keys, duplicate layers, negative, zero-length or non-finite values are
+// OCT_EFORMAT naming file and layer.
+oct_status oct_calibration_load(oct_calibration *calibration, const char *path, oct_err *err);
+oct_status oct_calibration_save(oct_calibration *calibration, const char *path, oct_err *err);
+void oct_calibration_deinit(oct_calibration *calibration);
+
+const oct_calibration_layer *oct_calibration_find(const oct_calibration *calibration,
+                                                  const char *name);

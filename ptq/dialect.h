@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Dialects: how FP8 weights and their scales are spelled in a checkpoint.
+//
+//   comfy         weight F8_E4M3, weight_scale F32 [], input_scale F32 [] when static, comfy_quant
+//                 U8 JSON; layers computed in 16 bit say "full_precision_matrix_mult" there
+//                 (ComfyUI since December 2025)
+//   comfy-legacy  weight F8_E4M3, scale_weight F32 [], scale_input F32 [] when static, one marker
+//                 scaled_fp8 F8_E4M3 of 0 elements, or 2 when any FP8 layer is weight-only, which
+//                 makes ComfyUI compute all of them in 16 bit (ComfyUI since October 2024)
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/arena.h"
+#include "common/status.h"
+#include "ptq/plan.h"
+#include "ptq/source.h"
+
+typedef enum oct_dialect {
+    OCT_DIALECT_NONE,    // no FP8 layer
+    OCT_DIALECT_COMFY, OCT_DIALECT_COMFY_LEGACY,
+    OCT_DIALECT_CAST,    // F8_E4M3 without scales or markers: scale 1, recognised when reading
+} oct_dialect;
+
+const char *oct_dialect_name(oct_dialect dialect);                     // "comfy"
+bool oct_dialect_parse(const char *name, oct_dialect *dialect);        // those that can be written
+
+// ---- Writing: the tensors of an output file.
+
+typedef enum oct_emit {
+    OCT_EMIT_COPY,          // bytes of `source`
+    OCT_EMIT_CODES,         // E4M3 codes of decision->layer's weight
+    OCT_EMIT_WEIGHT_SCALE,  // its scale, F32 []
+    OCT_EMIT_BYTES,         // `bytes`, known now: markers and input scales
+} oct_emit;
+
+typedef struct oct_out_tensor {
+    const char *name;                 // in the output file
+    oct_dtype dtype;
+    int rank;
+    uint64_t shape[OCT_RANK_MAX];
+    oct_emit emit;
+    const oct_source_tensor *source;  // COPY
+    const oct_decision *decision;     // CODES, WEIGHT_SCALE and BYTES that belong to a layer
+    const uint8_t *bytes;             // BYTES
+    size_t n_bytes;
+} oct_out_tensor;
+
+typedef struct oct_outputs {
+    oct_arena arena;
+    oct_out_tensor *tensors;          // sorted by name
+    size_t n_tensors;
+} oct_outputs;
+
+// What quantizing `source` by `plan` writes. From a file: everything that the file holds, with its
+// names and prefixes (separately given encoders and VAE files are not part of it). From a diffusers
+// folder: the denoiser alone, SAI names, no prefix.
+oct_status oct_outputs_init(oct_outputs *outputs, const oct_source *source, const oct_plan *plan,
+                            oct_dialect dialect, oct_err *err);
+void oct_outputs_deinit(oct_outputs *outputs);
+
+// ---- Reading.
+
+typedef struct oct_fp8_layer {
+    bool is_fp8;
+    float weight_scale;               // value = code * weight_scale
+    float input_scale;                // 0: none
+    bool is_full_precision;           // stored FP8, computed in 16 bit; also when there is no input scale
+} oct_fp8_layer;
+
+oct_dialect oct_dialect_detect(const oct_source *source);
+
+// How a layer is stored. OCT_EFORMAT naming the tensor: a scale is missing, of the wrong type or
+// shape, not finite or not positive; a marker that is not understood.
+oct_status oct_dialect_read(const oct_source *source, oct_dialect dialect, const oct_layer *layer,
+                            oct_fp8_layer *fp8, oct_err *err);

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The plan: policy x layers x calibration -> one decision per layer, with its reason. What quantize
+// writes, verify checks, the runtime executes and regress compares is decided here, once.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ptq/calibration.h"
+#include "ptq/layers.h"
+#include "ptq/policy.h"
+
+typedef struct oct_decision {
+    const oct_layer *layer;
+    oct_weights weights;
+    oct_inputs inputs;        // NONE for kept layers
+    float input_scale;        // > 0 with static inputs, else 0
+    int rule;                 // of the policy; -1: its default
+    const char *reason;       // "rule 2", "default", "no calibrated range: weight only", ...
+    uint64_t bytes_before, bytes_after;  // of the weight, scales included
+} oct_decision;
+
+typedef struct oct_plan_params {
+    const oct_policy *policy;
+    const oct_calibration *calibration;  // or NULL
+    float qmax;                          // 448 unless --qmax
+    bool require_calibration;            // a static layer without a range is an error
+} oct_plan_params;
+
+typedef struct oct_plan {
+    oct_arena arena;
+    const oct_denoiser *denoiser;        // borrowed: must outlive the plan
+    oct_plan_params params;              // borrowed likewise
+    oct_decision *decisions;             // [denoiser->n_layers], same order
+    size_t n_decisions;
+    size_t n_fp8, n_static;
+    uint64_t bytes_before, bytes_after;  // of the whole denoiser
+} oct_plan;
+
+// OCT_EFORMAT: a rule matches nothing; a calibration layer that the model has not; a missing range
+// under require_calibration. OCT_EUNSUPPORTED: the source is FP8 already. The calibration's model
+// digest is checked by whoever reads the data (oct_plan_check_model).
+oct_status oct_plan_init(oct_plan *plan, const oct_denoiser *denoiser,
+                         const oct_plan_params *params, oct_err *err);
+void oct_plan_deinit(oct_plan *plan);
+
+const oct_decision *oct_plan_find(const oct_plan *plan, const oct_layer *layer);
+
+// OCT_EFORMAT when the plan's calibration was made with another denoiser than this digest's.
+oct_status oct_plan_check_model(const oct_plan *plan, const char *denoiser_xxh3, oct_err *err);
+
+// Quantize one weight as the plan decides: amax over all of x, scale, codes. Threads inside; the
+// same bits for any number of them. x: [out * in] of `layer`'s stored type; codes: [out * in]. A
+// NaN or infinity is OCT_EFORMAT naming layer and index.
+oct_status oct_plan_encode(const oct_plan *plan, const oct_layer *layer, const void *x,
+                           uint8_t *codes, float *scale, oct_err *err);

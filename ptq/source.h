@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A source: a checkpoint seen under canonical names, whatever its layout.
+//
+// Canonical names: SAI names for the denoiser and the VAE ("joint_blocks.0.x_block.attn.qkv.weight",
+// "decoder.up.3.block.0.conv1.weight"), Hugging Face names for the text encoders. From a diffusers
+// folder q, k and v are fused by rows, and the swapped halves of the two 2h modulations are put
+// back: a canonical tensor is a list of row ranges of stored tensors. Nothing is read until
+// oct_source_read(). Mapping: docs of Stability-AI/sd3.5 and huggingface/diffusers.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/arena.h"
+#include "common/checkpoint.h"
+#include "common/digest.h"
+#include "common/status.h"
+#include "common/tensor.h"
+
+typedef struct oct_part {             // rows [first_row, first_row + rows) of a stored tensor
+    const oct_ckpt_tensor *stored;
+    uint64_t first_row, rows;
+} oct_part;
+
+typedef struct oct_source_tensor {
+    const char *name;                 // canonical
+    const char *file_name;            // as stored, with prefix; NULL when it is not one stored tensor as it is
+    oct_component component;
+    oct_dtype dtype;                  // one for all parts
+    int rank;
+    uint64_t shape[OCT_RANK_MAX];
+    uint64_t bytes;
+    oct_part parts[3];
+    size_t n_parts;                   // 1; 3 for fused q, k, v; 2 for swapped halves
+} oct_source_tensor;
+
+typedef struct oct_source {
+    oct_arena arena;
+    oct_checkpoint checkpoint;
+    oct_source_tensor *tensors;       // by component, then canonical name
+    size_t n_tensors;
+    const char *denoiser_prefix;      // in the file: "model.diffusion_model." or ""
+} oct_source;
+
+// Open and map. OCT_EFORMAT when q, k and v differ in type or rows, or one of them is missing.
+oct_status oct_source_open(oct_source *source, const oct_model_paths *paths, oct_err *err);
+void oct_source_close(oct_source *source);
+
+const oct_source_tensor *oct_source_find(const oct_source *source, oct_component component,
+                                         const char *name);
+
+// All bytes of a tensor, parts joined, in stored type. Safe from several threads.
+oct_status oct_source_read(const oct_source_tensor *tensor, void *buffer, oct_err *err);
+
+// The identity of a denoiser: XXH3-128 over (canonical name, type, shape, XXH3-128 of the data) of
+// its tensors in canonical order. The same for every layout of the same weights. Start with
+// n_tensors digests in source order; those of other components are ignored.
+void oct_source_denoiser_digest(const oct_source *source, const oct_xxh128 *digests,
+                                char hex[OCT_XXH128_HEX]);
+
+// The same by reading all data now, with progress.
+oct_status oct_source_read_denoiser_digest(const oct_source *source, char hex[OCT_XXH128_HEX],
+                                           oct_err *err);
