@@ -59,7 +59,8 @@ typedef struct oct_output {  // one file being written
     uint64_t position;              // where oct_output_write() goes on
 } oct_output;
 
-// Fails early: the folder is missing or not writable, the target is a folder or a device.
+// Fails early: the folder is missing or not writable, the target is a folder, a device or a symbolic
+// link. The temporary is ".NAME.tmp.PID.RANDOM"; one left by a killed process is not looked for.
 oct_status oct_output_begin(oct_output *output, const char *path, oct_err *err);
 
 // Reserve `bytes` now, so that a full disk shows at once. A no-op where unsupported.
@@ -78,5 +79,7 @@ void oct_output_abort(oct_output *output);  // remove the temporary; fine on a z
 // The above for bytes in memory.
 oct_status oct_file_write(const char *path, const void *data, size_t bytes, oct_err *err);
 
-// SIGINT and SIGTERM remove all temporaries and end the process with 128 + signal.
+// SIGINT, SIGTERM, SIGHUP and SIGPIPE remove all temporaries and end the process with 128 + signal,
+// unless they were ignored when the program began. exit() removes them too. A file-size limit is a
+// failed write.
 void oct_signals_install(void);

@@ -9,8 +9,10 @@
 //   E8M0      power of two, bias 127, NaN 0xff, no zero and no sign
 //
 // Every narrowing rounds to nearest, ties to even, in one step from binary32. Encoding to E4M3 and
-// E5M2 saturates (infinities too); NaN becomes 0x7f with the sign kept. Source: OCP 8-bit Floating
-// Point Specification 1.0; OCP Microscaling Formats 1.0.
+// E5M2 saturates (infinities too); NaN becomes 0x7f with the sign kept. Between F16, BF16 and F32 a
+// NaN keeps its sign and the top of its payload; it becomes quiet where x86 hardware makes it so
+// (everywhere except BF16 to F32, which is a shift).
+// Source: OCP 8-bit Floating Point Specification 1.0; OCP Microscaling Formats 1.0.
 #pragma once
 
 #include <stdint.h>
@@ -29,6 +31,7 @@ uint8_t  oct_f32_to_e5m2(float value);  // saturates
 float    oct_e8m0_to_f32(uint8_t code);
 
 // The smallest power of two that is >= value, as E8M0; value finite and > 0.
+// Above 2^127, the largest there is, 0xfe.
 uint8_t  oct_f32_to_e8m0_up(float value);
 
 uint32_t oct_f32_bits(float value);

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Digests by libcrypto and xxHash.
+#include "common/digest.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <openssl/evp.h>
+#include <xxhash.h>
+
+#define SHA256_BYTES 32
+#define READ_BYTES ((size_t)1 << 20)
+
+// libcrypto fails here only without memory for its small context, which is ours like an arena's.
+static void require(bool is_done)
+{
+    if (is_done) return;
+    fputs("octavo: libcrypto cannot compute SHA-256\n", stderr);
+    exit(3);
+}
+
+void oct_sha256_begin(oct_sha256 *sha)
+{
+    sha->context = EVP_MD_CTX_new();
+    require(sha->context && EVP_DigestInit_ex(sha->context, EVP_sha256(), NULL));
+}
+
+void oct_sha256_add(oct_sha256 *sha, const void *data, size_t bytes)
+{
+    require(EVP_DigestUpdate(sha->context, data, bytes));
+}
+
+void oct_sha256_end(oct_sha256 *sha, char hex[OCT_SHA256_HEX])
+{
+    unsigned char digest[SHA256_BYTES];
+    require(EVP_DigestFinal_ex(sha->context, digest, NULL));
+    EVP_MD_CTX_free(sha->context);
+    sha->context = NULL;
+    for (size_t i = 0; i < SHA256_BYTES; i++) snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+}
+
+oct_status oct_sha256_of_file(const oct_file *file, char hex[OCT_SHA256_HEX], oct_err *err)
+{
+    char *buffer = malloc(READ_BYTES);
+    if (!buffer) return oct_fail(err, OCT_ENOMEM, "out of memory for %zu bytes", READ_BYTES);
+
+    oct_sha256 sha;
+    oct_status st = OCT_OK;
+    oct_sha256_begin(&sha);
+    for (uint64_t at = 0; at < file->bytes && !st;) {
+        const uint64_t rest = file->bytes - at;
+        const size_t bytes = rest < READ_BYTES ? (size_t)rest : READ_BYTES;
+        st = oct_file_read(file, buffer, bytes, at, err);
+        if (!st) oct_sha256_add(&sha, buffer, bytes);
+        at += bytes;
+    }
+    oct_sha256_end(&sha, hex);
+    if (st) hex[0] = '\0';
+    free(buffer);
+    return st;
+}
+
+void oct_sha256_of(const void *data, size_t bytes, char hex[OCT_SHA256_HEX])
+{
+    oct_sha256 sha;
+    oct_sha256_begin(&sha);
+    oct_sha256_add(&sha, data, bytes);
+    oct_sha256_end(&sha, hex);
+}
+
+oct_xxh128 oct_xxh128_of(const void *data, size_t bytes)
+{
+    const XXH128_hash_t hash = XXH3_128bits(data, bytes);
+    return (oct_xxh128){.low = hash.low64, .high = hash.high64};
+}
+
+void oct_xxh128_hex(oct_xxh128 digest, char hex[OCT_XXH128_HEX])
+{
+    snprintf(hex, OCT_XXH128_HEX, "%016" PRIx64 "%016" PRIx64, digest.high, digest.low);
+}
