@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A linear layer in whatever type its weight is stored, and how it runs.
+//
+//   F32, F16, BF16      y = x W^T + b, weights widened exactly, F32 accumulation
+//   FP8, weight only    y = (x Q^T) * s_w + b
+//   FP8, static input   q = e4m3(x / s_x);  y = (q Q^T) * (s_x * s_w) + b
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/status.h"
+#include "ptq/dialect.h"
+#include "ptq/layers.h"
+#include "ptq/plan.h"
+#include "ptq/source.h"
+#include "runtime/observe.h"
+
+typedef struct oct_linear {
+    const char *name;         // borrowed from the source
+    oct_dtype dtype;
+    void *weight;             // [out][in], owned
+    float *bias;              // [out] or NULL, owned
+    size_t out, in;
+    float weight_scale;       // 1 unless FP8
+    float input_scale;        // > 0: inputs are encoded to E4M3
+    int layer;                // index in the denoiser's layer table; -1: not in it
+    uint64_t runs;            // calls so far, for the report of what was executed
+} oct_linear;
+
+// Load "<name>.weight" and, when there, "<name>.bias" of a component, as stored. FP8 is refused
+// here except bare or scaled T5 weights of the comfy and comfy-legacy dialects.
+oct_status oct_linear_load(oct_linear *linear, const oct_source *source, oct_component component,
+                           const char *name, oct_err *err);
+
+// Load a layer of the denoiser's table: FP8 by its dialect, or, with a plan, quantized now exactly
+// as quantize would write it.
+oct_status oct_linear_load_layer(oct_linear *linear, const oct_source *source,
+                                 const oct_denoiser *denoiser, size_t layer, const oct_plan *plan,
+                                 oct_err *err);
+void oct_linear_deinit(oct_linear *linear);  // fine on a zeroed one
+
+// y: [rows][out], x: [rows][in]. `observer` may be NULL. Not for two threads at once.
+void oct_linear_run(oct_linear *linear, float *y, const float *x, size_t rows,
+                    oct_observer *observer);
+
+// A vector or table as F32, malloc'ed: norm weights, embeddings, biases. *count: elements.
+oct_status oct_load_f32(const oct_source *source, oct_component component, const char *name,
+                        float **values, size_t *count, oct_err *err);

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// MMDiT and MMDiT-X: the denoiser, one latent and one guidance branch at a time, in F32 activations.
+// Formulas: Stability-AI/sd3.5; checked against huggingface/diffusers.
+//
+// Modulation is hoisted: everything that adaLN computes depends only on (step, pooled text), so
+// oct_mmdit_begin() computes it for all steps before the loop.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/status.h"
+#include "ptq/layers.h"
+#include "ptq/plan.h"
+#include "ptq/source.h"
+#include "runtime/conditioning.h"
+#include "runtime/linear.h"
+#include "runtime/observe.h"
+
+typedef struct oct_mmdit {
+    const oct_denoiser *denoiser;     // borrowed
+    oct_linear *linears;              // [denoiser->n_layers], by layer index, owned
+    struct oct_mmdit_norms *norms;    // qk-norm weights per block, owned
+    const oct_source_tensor *table;   // pos_embed; only the crop is ever read
+    struct oct_mmdit_run *run;        // between begin and end, owned
+} oct_mmdit;
+
+// With a plan, layers are quantized as they are loaded. The source must stay open.
+oct_status oct_mmdit_load(oct_mmdit *mmdit, const oct_source *source, const oct_denoiser *denoiser,
+                          const oct_plan *plan, oct_err *err);
+void oct_mmdit_deinit(oct_mmdit *mmdit);
+
+typedef struct oct_mmdit_inputs {
+    size_t latent_height, latent_width;             // multiples of the patch
+    const oct_conditioning *branches[2];            // conditional, unconditional or NULL
+    const float *timesteps;                         // [steps], 1000 sigma
+    size_t steps;
+    oct_observer *observer;                         // or NULL
+    bool is_last;                                   // modulation weights may be freed after begin
+} oct_mmdit_inputs;
+
+// Crop the position table, embed the contexts, compute all modulation. OCT_EUNSUPPORTED when the
+// image is larger than the table. `inputs` is borrowed until end.
+oct_status oct_mmdit_begin(oct_mmdit *mmdit, const oct_mmdit_inputs *inputs, oct_err *err);
+
+// v = velocity of x at `step` for `branch`; x, v: [channels][latent_height][latent_width].
+// skipped: [depth] blocks to leave out, or NULL.
+void oct_mmdit_forward(oct_mmdit *mmdit, float *v, const float *x, size_t step, int branch,
+                       const bool *skipped);
+void oct_mmdit_end(oct_mmdit *mmdit);

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Observers: the largest magnitude that each layer's input reaches, per step and guidance branch.
+#pragma once
+
+#include <stddef.h>
+
+typedef struct oct_observer {
+    size_t n_layers, n_steps;
+    float *amax;      // [n_layers][2][n_steps], owned; starts at 0; NaN inputs count as infinity
+    int branch;       // of what runs now: 0 conditional, 1 unconditional
+    int step;         // of what runs now; -1: row i of the input belongs to step i
+                      // -2: to all steps at once (input that does not depend on the step)
+} oct_observer;
+
+void oct_observer_init(oct_observer *observer, size_t n_layers, size_t n_steps);
+void oct_observer_deinit(oct_observer *observer);
+
+// x: [rows][cols] enters `layer`. Does nothing for layer < 0 or a NULL observer.
+void oct_observe(oct_observer *observer, int layer, const float *x, size_t rows, size_t cols);
+
+float oct_observer_amax(const oct_observer *observer, size_t layer);  // over steps and branches
