@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "common/status.h"
+
 typedef enum oct_sampler_kind {
     OCT_SAMPLER_EULER,             // "euler"
     OCT_SAMPLER_DPMPP_2M,          // "dpmpp-2m": reference and ComfyUI form, Euler's schedule
@@ -33,8 +35,9 @@ typedef struct oct_sampler {
     float *denoised, *previous;    // [n], owned: DPM++ memory
 } oct_sampler;
 
-void oct_sampler_init(oct_sampler *sampler, oct_sampler_kind kind, size_t steps, double shift,
-                      size_t n);
+// steps, n > 0. OCT_ENOMEM leaves `sampler` empty.
+oct_status oct_sampler_init(oct_sampler *sampler, oct_sampler_kind kind, size_t steps,
+                            double shift, size_t n, oct_err *err);
 void oct_sampler_deinit(oct_sampler *sampler);
 
 // x: [n] at sigmas[step] becomes x at sigmas[step + 1]; v: the (guided) velocity there. Call with
