@@ -64,6 +64,16 @@ void *oct_arena_array(oct_arena *arena, size_t count, size_t element_bytes)
     return oct_arena_alloc(arena, bytes);
 }
 
+void *oct_arena_grow(oct_arena *arena, void *items, size_t count, size_t *capacity,
+                     size_t element_bytes)
+{
+    if (count < *capacity) return items;
+    *capacity = *capacity ? 2 * *capacity : 16;
+    void *larger = oct_arena_array(arena, *capacity, element_bytes);
+    if (count) memcpy(larger, items, count * element_bytes);
+    return larger;
+}
+
 char *oct_arena_copy(oct_arena *arena, const char *text)
 {
     return oct_arena_copy_n(arena, text, strlen(text));

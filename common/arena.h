@@ -18,6 +18,11 @@ void *oct_arena_alloc(oct_arena *arena, size_t bytes);
 // An array of `count` elements; ends the process when the product overflows.
 void *oct_arena_array(oct_arena *arena, size_t count, size_t element_bytes);
 
+// Room for one more element in an array that doubles: `items` itself, or a larger copy of its
+// `count` elements. `*capacity` is in elements; it and `items` begin as 0 and NULL.
+void *oct_arena_grow(oct_arena *arena, void *items, size_t count, size_t *capacity,
+                     size_t element_bytes);
+
 char *oct_arena_copy(oct_arena *arena, const char *text);                  // strdup
 char *oct_arena_copy_n(oct_arena *arena, const char *text, size_t bytes);  // and a final NUL
 __attribute__((format(printf, 2, 3))) char *oct_arena_print(oct_arena *arena, const char *format,
