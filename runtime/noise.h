@@ -2,9 +2,10 @@
 //
 // Normal numbers as PyTorch makes them: the same integers, the same order.
 //
-// torch.manual_seed(seed); torch.randn(n, dtype) on the CPU (MT19937; F32, F16 and BF16 have
-// different streams), and torch.randn on a GPU (Philox4x32-10). Transcendental functions differ
-// from PyTorch's vectorised ones by at most 5e-7.
+// torch.manual_seed(seed); torch.randn(n, dtype) on the CPU (MT19937), and torch.randn on a GPU
+// (Philox4x32-10). Transcendental functions differ from PyTorch's vectorised ones by at most 5e-7.
+// F16 and BF16 have streams of their own up to some PyTorch 1 (1.13 was run); PyTorch 2.13 rounds
+// the F32 stream instead: narrow what oct_noise_f32() gives for that.
 #pragma once
 
 #include <stddef.h>
