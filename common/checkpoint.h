@@ -5,9 +5,15 @@
 // Layouts (Stability-AI/sd3.5, huggingface/diffusers, ComfyUI):
 //   single file     "model.diffusion_model." (or no prefix) and perhaps "first_stage_model."
 //   all-in-one      the above and "text_encoders.{clip_l,clip_g,t5xxl}.transformer."
-//   separate files  --clip-l, --clip-g, --t5, --vae: unprefixed, beside a file or folder
+//   separate files  --clip-l, --clip-g, --t5, --vae, beside a file or folder: unprefixed, or with
+//                   the prefixes above; a VAE also with "vae."
 //   diffusers       a folder with model_index.json, transformer/, vae/, text_encoder{,_2,_3}/;
-//                   shards by an index file, whose names may not leave the folder
+//                   shards by an index file (common/shard_index.h); unsuffixed files are preferred
+//                   to those of the variant "fp16"
+//
+// A model file without a prefixed denoiser is one, unless its names are those of a text encoder or
+// VAE. Prefixed keys of nothing we know ("model_sampling.", "text_encoders.clip_l.logit_scale") are
+// OCT_OTHER. Names are those of the file: diffusers names stay diffusers names.
 #pragma once
 
 #include <stdbool.h>
@@ -48,14 +54,19 @@ typedef struct oct_checkpoint {
     size_t n_tensors;
     bool is_diffusers;            // `model` is a diffusers folder
     const char *folder;           // that folder, or NULL
+    const char *component_folders[OCT_COMPONENT_COUNT];  // of those opened in it, else NULL
 } oct_checkpoint;
 
-// Open every file, check every header and index, read no data. Tensors given twice (a separate
-// encoder beside an all-in-one file): the separate file wins. The T5 embedding that old files store
-// twice is kept under both names. On failure `ckpt` is left empty.
+// Open every file, check every header and index, read no data. A component given twice (a separate
+// encoder beside an all-in-one file or folder): the separate file wins, the other copy is not listed.
+// Of a separate file only its own component and OCT_OTHER are listed; one that does not hold its
+// component is OCT_EFORMAT. The T5 embedding that old files store twice is kept under both names.
+// Components that model_index.json gives as [null, null] are absent; the class says which text
+// encoder is T5. On failure `ckpt` is left empty. OCT_EUSAGE when `paths` is empty.
 oct_status oct_checkpoint_open(oct_checkpoint *ckpt, const oct_model_paths *paths, oct_err *err);
 void oct_checkpoint_close(oct_checkpoint *ckpt);
 
+// By the name without prefix; NULL when absent. Valid until oct_checkpoint_close().
 const oct_ckpt_tensor *oct_checkpoint_find(const oct_checkpoint *ckpt, oct_component component,
                                            const char *name);
 bool oct_checkpoint_has(const oct_checkpoint *ckpt, oct_component component);

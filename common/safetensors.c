@@ -335,7 +335,7 @@ static oct_status check_header(oct_safetensors *st, uint64_t data_bytes, oct_err
         if (status) fail_tensor(err, status, st->tensors[i].name);
     }
     if (status) return status;
-    qsort(st->tensors, st->n_tensors, sizeof *st->tensors, compare_ranges);
+    if (st->n_tensors) qsort(st->tensors, st->n_tensors, sizeof *st->tensors, compare_ranges);
     index_names(st); // the elements have moved
     return check_coverage(st, data_bytes, err);
 }
