@@ -10,7 +10,8 @@
 //   };
 //
 // Long options only, "--name value" or "--name=value"; "--" ends options. An option given twice is
-// an error, except lists. Errors are OCT_EUSAGE: "option '--threads' needs a count, not 'x'".
+// an error, except lists. A value that begins with "--" must follow "=". Unknown options name the
+// nearest known one. --help and --version are always there. Errors are OCT_EUSAGE: "option '--threads' needs a count, not 'x'".
 #pragma once
 
 #include <stdbool.h>
@@ -86,5 +87,5 @@ oct_status oct_cli_parse(const oct_cli *cli, int argc, char **argv, bool *is_don
 oct_status oct_general_apply(const oct_cli *cli, const oct_general *general, oct_err *err);
 
 // Print "tool: sentence" (and "Try 'octavo-tool --help'." after wrong usage) for a failure, nothing
-// for OCT_OK; return the exit code.
+// for OCT_OK; return the exit code. A result that stdout did not take turns OCT_OK into a failure.
 int oct_cli_finish(const oct_cli *cli, oct_status status, const oct_err *err);

@@ -16,6 +16,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "common/progress.h"
+
 #define IO_BYTES_MAX ((size_t)1 << 30) // of one system call
 #define LIVE_MAX 256
 #define NAME_BYTES (NAME_MAX + 1)
@@ -246,6 +248,7 @@ static void remove_live(void) // async-signal-safe
 static void handle_signal(int signal)
 {
     remove_live();
+    oct_progress_hide();
     _exit(128 + signal);
 }
 

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/progress.h"
+
 static const char *log_tool = "octavo";
 static oct_log_level log_level = OCT_LOG_NORMAL;
 
@@ -24,6 +26,7 @@ static void print_line(const char *format, va_list args)
 {
     char text[2048], shown[4096];
     vsnprintf(text, sizeof text, format, args);
+    oct_progress_hide();
     fprintf(stderr, "%s: %s\n", log_tool, oct_printable(text, shown, sizeof shown));
 }
 

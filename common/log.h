@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What tools tell people on stderr besides the error that ends them. Nothing goes to stdout.
+// What tools tell people on stderr besides the error that ends them. Nothing goes to stdout. Each
+// call prints one line, made safe for terminals by oct_printable().
 #pragma once
 
 typedef enum oct_log_level { OCT_LOG_QUIET, OCT_LOG_NORMAL, OCT_LOG_VERBOSE } oct_log_level;

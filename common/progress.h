@@ -21,13 +21,18 @@ typedef struct oct_progress {
     int width;                 // 0: ask the terminal
 } oct_progress;
 
-// Whether any progress is shown in this process: false with --no-progress, --quiet, no terminal.
+// Whether any progress is shown in this process: false with --no-progress, --quiet, and whatever is
+// asked for, where stderr is no terminal or a dumb one.
 void oct_progress_enable(bool enabled);
 
 void oct_progress_begin(oct_progress *progress, const char *label, uint64_t total,
                         const char *unit);
 void oct_progress_add(oct_progress *progress, uint64_t done);
 void oct_progress_end(oct_progress *progress);
+
+// Erase the line that stands, if any, before something else is printed; the next add draws it
+// again. Async-signal-safe.
+void oct_progress_hide(void);
 
 // The line itself, for tests: time is passed in. Returns the length written.
 int oct_progress_line(const oct_progress *progress, double now_s, int width, char *out,
