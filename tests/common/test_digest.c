@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Digests against published values: FIPS 180-4 examples, xxHash's own sanity checks.
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/digest.h"
+#include "tests/test.h"
+
+static const char *const abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+static const char *const empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+static const char *const million_a =
+    "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0";
+
+static void sha256_matches_published_values(void)
+{
+    char hex[OCT_SHA256_HEX];
+    oct_sha256_of("abc", 3, hex);
+    CHECK_TEXT(hex, abc);
+    oct_sha256_of("", 0, hex);
+    CHECK_TEXT(hex, empty);
+}
+
+static void sha256_does_not_depend_on_the_pieces(void)
+{
+    char hex[OCT_SHA256_HEX];
+    static char a[1000];
+    oct_sha256 sha;
+    memset(a, 'a', sizeof a);
+    oct_sha256_begin(&sha);
+    for (int i = 0; i < 2000; i++) oct_sha256_add(&sha, a, i % 2 ? 999 : 1);
+    oct_sha256_end(&sha, hex);
+    CHECK_TEXT(hex, million_a);
+    CHECK(!sha.context);
+}
+
+static void files_are_digested_whole(void)
+{
+    char path[] = "/tmp/octavo-test-XXXXXX", hex[OCT_SHA256_HEX];
+    const size_t bytes = 2500001; // more than two reads
+    char *data = calloc(bytes, 1);
+    for (size_t i = 0; i < bytes; i++) data[i] = (char)(i * 31 >> 3);
+    const int fd = mkstemp(path);
+    CHECK(fd >= 0 && write(fd, data, bytes) == (ssize_t)bytes);
+    close(fd);
+
+    oct_file file = {0};
+    oct_err err;
+    char want[OCT_SHA256_HEX];
+    oct_sha256_of(data, bytes, want);
+    CHECK(oct_file_open(&file, path, &err) == OCT_OK);
+    CHECK(oct_sha256_of_file(&file, hex, &err) == OCT_OK);
+    CHECK_TEXT(hex, want);
+
+    CHECK(truncate(path, 2000000) == 0);
+    CHECK(oct_sha256_of_file(&file, hex, &err) == OCT_EIO);
+    CHECK_TEXT(hex, "");
+    oct_file_close(&file);
+    unlink(path);
+    free(data);
+}
+
+static void an_empty_file_has_the_digest_of_nothing(void)
+{
+    char path[] = "/tmp/octavo-test-XXXXXX", hex[OCT_SHA256_HEX];
+    oct_file file = {0};
+    close(mkstemp(path));
+    CHECK(oct_file_open(&file, path, NULL) == OCT_OK);
+    CHECK(oct_sha256_of_file(&file, hex, NULL) == OCT_OK);
+    CHECK_TEXT(hex, empty);
+    oct_file_close(&file);
+    unlink(path);
+}
+
+static void xxh128_is_printed_canonically(void)
+{
+    char hex[OCT_XXH128_HEX];
+    oct_xxh128_hex(oct_xxh128_of("", 0), hex);
+    CHECK_TEXT(hex, "99aa06d3014798d86001c324468d497f");
+    oct_xxh128_hex((oct_xxh128){.low = 1, .high = 2}, hex);
+    CHECK_TEXT(hex, "00000000000000020000000000000001");
+}
+
+int main(void)
+{
+    RUN(sha256_matches_published_values);
+    RUN(sha256_does_not_depend_on_the_pieces);
+    RUN(files_are_digested_whole);
+    RUN(an_empty_file_has_the_digest_of_nothing);
+    RUN(xxh128_is_printed_canonically);
+    return test_end();
+}
