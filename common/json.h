@@ -39,5 +39,8 @@ oct_status oct_json_only_keys(const cJSON *object, const char *const *known, oct
 char *oct_json_print(const cJSON *root);
 char *oct_json_print_line(const cJSON *root);  // one line for --json, no final newline
 
+// A whole number of up to 64 bits, which cJSON's doubles cannot hold beyond 2^53.
+void oct_json_add_count(cJSON *object, const char *key, uint64_t value);
+
 // Write text as a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD.
 void oct_json_put_string(FILE *out, const char *text);
