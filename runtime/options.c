@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Options of the tools that run a model.
+#include "runtime/options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/pipeline.h"
+
+oct_status oct_option_required(const char *name, const char *value, oct_err *err)
+{
+    if (value && *value) return OCT_OK;
+    return oct_fail(err, OCT_EUSAGE, "option '--%s' is missing", name);
+}
+
+static oct_status check_count(const char *name, uint64_t value, uint64_t max, oct_err *err)
+{
+    if (value >= 1 && value <= max) return OCT_OK;
+    return oct_fail(err, OCT_EUSAGE, "option '--%s' needs a count from 1 to %llu, not %llu", name,
+                    (unsigned long long)max, (unsigned long long)value);
+}
+
+static oct_status check_number(const char *name, double value, double max, oct_err *err)
+{
+    if (value >= 0 && value <= max) return OCT_OK;
+    return oct_fail(err, OCT_EUSAGE, "option '--%s' needs a number from 0 to %g, not %g", name, max,
+                    value);
+}
+
+oct_status oct_sampling_check(oct_sampling_options *sampling, oct_err *err)
+{
+    oct_status st = check_count("steps", sampling->steps, OCT_STEPS_MAX, err);
+    if (st) return st;
+    st = check_count("t5-tokens", sampling->t5_tokens, 512, err);
+    if (st) return st;
+    st = check_number("cfg", sampling->cfg, OCT_CFG_MAX, err);
+    if (st) return st;
+    if (!oct_sampler_parse(sampling->sampler_name, &sampling->sampler)) {
+        return oct_fail(err, OCT_EUSAGE,
+                        "option '--sampler' needs euler, dpmpp-2m or dpmpp-2m-diffusers, not '%s'",
+                        sampling->sampler_name);
+    }
+    return oct_size_parse(sampling->size, &sampling->width, &sampling->height, err);
+}
+
+static oct_status check_slg_numbers(const oct_slg_options *slg, oct_err *err)
+{
+    oct_status st = check_number("slg-scale", slg->scale, OCT_CFG_MAX, err);
+    if (st) return st;
+    st = check_number("slg-start", slg->start, 1, err);
+    if (st) return st;
+    return check_number("slg-stop", slg->stop, 1, err);
+}
+
+oct_status oct_slg_resolve(oct_slg_options *slg, size_t depth, oct_arena *arena, oct_err *err)
+{
+    if (!slg->layers) return OCT_OK;
+    bool *blocks = oct_arena_array(arena, depth, sizeof *blocks);
+
+    for (const char *at = slg->layers;; at++) {
+        const size_t digits = strspn(at, "0123456789");
+        if (digits == 0 || digits > 6 || (at[digits] != ',' && at[digits] != '\0')) {
+            return oct_fail(err, OCT_EUSAGE,
+                            "option '--slg-layers' needs blocks such as 7,8,9, not '%s'",
+                            slg->layers);
+        }
+        const size_t block = strtoul(at, NULL, 10);
+        if (block >= depth) {
+            return oct_fail(err, OCT_EUSAGE,
+                            "option '--slg-layers' names block %zu of a model with %zu", block,
+                            depth);
+        }
+        blocks[block] = true;
+        at += digits;
+        if (*at == '\0') break;
+    }
+    slg->blocks = blocks;
+    return check_slg_numbers(slg, err);
+}

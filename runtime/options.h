@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Command-line options that the tools which run a model share: what calibrate measures, render
+// draws and regress compares must be asked for, and checked, in one way.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/arena.h"
+#include "common/checkpoint.h"
+#include "common/cli.h"
+#include "common/status.h"
+#include "runtime/sampler.h"
+
+#define OCT_STEPS_MAX 1000
+#define OCT_CFG_MAX 100
+
+typedef struct oct_sampling_options {
+    uint64_t steps;
+    const char *sampler_name;
+    double cfg;
+    const char *size;
+    const char *negative;
+    uint64_t t5_tokens;
+    // Set by oct_sampling_check():
+    oct_sampler_kind sampler;
+    size_t width, height;
+} oct_sampling_options;
+
+#define OCT_SAMPLING_DEFAULTS                                                                      \
+    {                                                                                              \
+        .steps = 28, .sampler_name = "euler", .cfg = 4.5, .size = "1024x1024", .negative = "",     \
+        .t5_tokens = 256,                                                                          \
+    }
+
+// clang-format off
+#define OPT_SAMPLING(s)                                                                            \
+    OPT_GROUP("Sampling"),                                                                         \
+    OPT_COUNT("steps", "N", &(s)->steps, "denoising steps (default: 28)"),                         \
+    OPT_TEXT("sampler", "NAME", &(s)->sampler_name,                                                \
+             "euler, dpmpp-2m or dpmpp-2m-diffusers (default: euler)"),                            \
+    OPT_NUMBER("cfg", "G", &(s)->cfg,                                                              \
+               "guidance scale; at most 1: the prompt alone (default: 4.5)"),                      \
+    OPT_TEXT("size", "WxH", &(s)->size,                                                            \
+             "pixels, multiples of 16 (default: 1024x1024)"),                                      \
+    OPT_TEXT("negative", "TEXT", &(s)->negative,                                                   \
+             "what guidance leads away from, unless a prompt says (default: nothing)"),            \
+    OPT_COUNT("t5-tokens", "N", &(s)->t5_tokens, "tokens that T5 reads, 1 to 512 (default: 256)")
+// clang-format on
+
+// OCT_EUSAGE: "option '--steps' needs a count from 1 to 1000, not 0". What only the model can tell
+// is left to oct_sample_check().
+oct_status oct_sampling_check(oct_sampling_options *sampling, oct_err *err);
+
+typedef struct oct_slg_options {  // skip-layer guidance
+    const char *layers;           // "7,8,9"; NULL: none
+    double scale, start, stop;
+    const bool *blocks;           // [depth], set by oct_slg_resolve(); NULL: none
+} oct_slg_options;
+
+#define OCT_SLG_DEFAULTS {.scale = 2.8, .start = 0.01, .stop = 0.2}
+
+// clang-format off
+#define OPT_SLG(s)                                                                                 \
+    OPT_GROUP("Skip-layer guidance (recommended for SD3.5 Medium: --slg-layers 7,8,9)"),           \
+    OPT_TEXT("slg-layers", "LIST", &(s)->layers,                                                   \
+             "blocks that the extra pass leaves out (default: no such pass)"),                     \
+    OPT_NUMBER("slg-scale", "S", &(s)->scale, "its weight (default: 2.8)"),                        \
+    OPT_NUMBER("slg-start", "F", &(s)->start, "share of the steps before it (default: 0.01)"),     \
+    OPT_NUMBER("slg-stop", "F", &(s)->stop, "share of the steps at its end (default: 0.2)")
+// clang-format on
+
+// Turn the list into blocks of a model of `depth` blocks; they live in the arena. OCT_EUSAGE:
+// "option '--slg-layers' names block 40 of a model with 24".
+oct_status oct_slg_resolve(oct_slg_options *slg, size_t depth, oct_arena *arena, oct_err *err);
+
+// Options for oct_model_paths, less the model itself, whose option each tool names as it likes.
+// clang-format off
+#define OPT_MODEL_PARTS(p)                                                                         \
+    OPT_GROUP("Parts that the model does not hold"),                                               \
+    OPT_TEXT("clip-l", "FILE", &(p)->clip_l, "CLIP-L text encoder"),                               \
+    OPT_TEXT("clip-g", "FILE", &(p)->clip_g, "CLIP-G text encoder"),                               \
+    OPT_TEXT("t5", "FILE", &(p)->t5, "T5-XXL text encoder"),                                       \
+    OPT_TEXT("vae", "FILE", &(p)->vae, "VAE"),                                                     \
+    OPT_TEXT("tokenizers", "DIR", &(p)->tokenizers,                                                \
+             "folder with clip/ and t5/ (default: those of a diffusers folder)")
+// clang-format on
+
+// OCT_EUSAGE "option '--NAME' is missing" when `value` is NULL or empty.
+oct_status oct_option_required(const char *name, const char *value, oct_err *err);
