@@ -32,6 +32,11 @@ oct_status oct_ssim(double *ssim, const oct_image *a, const oct_image *b, oct_er
 // map: [height][width], 0 (same) to 1. OCT_ENOMEM.
 oct_status oct_flip(float *map, const oct_image *reference, const oct_image *test, oct_err *err);
 
+// A FLIP map as a picture in the colours of magma: black, purple, orange, near white. `heat` is
+// zeroed by the caller and owned by it.
+oct_status oct_flip_picture(oct_image *heat, const float *map, size_t width, size_t height,
+                            oct_err *err);
+
 typedef struct oct_metrics {
     bool is_identical;
     double mse;     // 8-bit units squared

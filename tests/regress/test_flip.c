@@ -58,10 +58,22 @@ static void the_map_shows_where_the_pixel_changed(void)
     free(test.rgb);
 }
 
+static void a_map_is_drawn_in_magma(void)
+{
+    const float map[3] = {0, 0.5f, 1};
+    oct_image heat = {0};
+
+    CHECK(oct_flip_picture(&heat, map, 3, 1, NULL) == OCT_OK);
+    CHECK(heat.width == 3 && heat.height == 1);
+    CHECK(memcmp(heat.rgb, (const uint8_t[]){0, 0, 4, 183, 55, 121, 252, 253, 191}, 9) == 0);
+    oct_image_deinit(&heat);
+}
+
 int main(void)
 {
     RUN(flip_equals_nvlabs);
     RUN(threads_do_not_change_a_bit);
     RUN(the_map_shows_where_the_pixel_changed);
+    RUN(a_map_is_drawn_in_magma);
     return test_end();
 }
