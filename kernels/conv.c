@@ -14,7 +14,7 @@
 #include "kernels/kernels.h"
 #include "kernels/scratch.h"
 
-#define TILE ((size_t)256) // pixels; 4.5 MiB of neighbourhoods at 512 channels
+#define TILE ((size_t)256)  // pixels; 4.5 MiB of neighbourhoods at 512 channels
 
 typedef struct image {
     const float *data;
@@ -29,12 +29,12 @@ static void gather_tap(float *out, const float *plane, const image *x, ptrdiff_t
     const ptrdiff_t height = (ptrdiff_t)x->height, width = (ptrdiff_t)x->width;
     ptrdiff_t row = (ptrdiff_t)first / width, col = (ptrdiff_t)first % width;
 
-    while (pixels > 0) { // one image row at a time
+    while (pixels > 0) {  // one image row at a time
         const ptrdiff_t n = (size_t)(width - col) < pixels ? width - col : (ptrdiff_t)pixels;
         if (row + dy < 0 || row + dy >= height) {
             memset(out, 0, (size_t)n * sizeof *out);
         } else {
-            const ptrdiff_t left = col + dx < 0; // pixels outside the image
+            const ptrdiff_t left = col + dx < 0;  // pixels outside the image
             const ptrdiff_t right = col + n + dx > width;
             const float *from = plane + (row + dy) * width + col + dx;
             if (left) out[0] = 0;
@@ -59,18 +59,39 @@ static void gather_3x3(float *out, const image *x, size_t first, size_t pixels)
     }
 }
 
-static void convolve(float *y, const image *x, const float *weight, const float *bias, size_t out,
-                     size_t kernel)
+// The same for every second pixel, its neighbourhood to the right and below: tap (dy, dx) of output
+// pixel (row, col) is x[2 row + dy][2 col + dx].
+static void gather_down2(float *out, const image *x, size_t first, size_t pixels)
 {
-    const size_t pixels = x->height * x->width, taps = x->channels * kernel * kernel;
+    const size_t width = x->width / 2;
+
+    for (size_t c = 0; c < x->channels; c++) {
+        const float *plane = x->data + c * x->height * x->width;
+        for (size_t tap = 0; tap < 9; tap++, out += TILE) {
+            for (size_t i = 0; i < pixels; i++) {
+                const size_t row = (first + i) / width * 2 + tap / 3;
+                const size_t col = (first + i) % width * 2 + tap % 3;
+                out[i] = row < x->height && col < x->width ? plane[row * x->width + col] : 0;
+            }
+        }
+    }
+}
+
+typedef void gather_fn(float *out, const image *x, size_t first, size_t pixels);
+
+// `gather` lays out nine taps of a channel; NULL: there is one, the pixel itself.
+static void convolve(float *y, size_t pixels, const image *x, gather_fn *gather,
+                     const float *weight, const float *bias, size_t out)
+{
+    const size_t taps = x->channels * (gather ? 9 : 1);
 
 #pragma omp parallel
     {
-        float *columns = kernel == 1 ? NULL : oct_scratch_alloc(taps * TILE);
+        float *columns = gather ? oct_scratch_alloc(taps * TILE) : NULL;
 #pragma omp for schedule(dynamic)
         for (size_t first = 0; first < pixels; first += TILE) {
             const size_t now = pixels - first < TILE ? pixels - first : TILE;
-            if (columns) gather_3x3(columns, x, first, now);
+            if (columns) gather(columns, x, first, now);
             for (size_t o = 0; bias && o < out; o++) {
                 for (size_t i = 0; i < now; i++) y[o * pixels + first + i] = bias[o];
             }
@@ -83,18 +104,35 @@ static void convolve(float *y, const image *x, const float *weight, const float 
     }
 }
 
-void oct_conv2d(float *y, const float *x, oct_dtype dtype, const void *weight, const float *bias,
-                size_t in, size_t out, size_t height, size_t width, size_t kernel)
+static void convolve_widened(float *y, size_t pixels, const image *x, gather_fn *gather,
+                             oct_dtype dtype, const void *weight, const float *bias, size_t out)
 {
-    const image from = {x, in, height, width};
-    const size_t weights = out * in * kernel * kernel;
+    const size_t weights = out * x->channels * (gather ? 9 : 1);
     float *wide = NULL;
 
-    assert((kernel == 1 || kernel == 3) && height * width <= INT_MAX && weights <= INT_MAX);
+    assert(x->height * x->width <= INT_MAX && weights <= INT_MAX);
     if (dtype != OCT_F32) {
         wide = oct_scratch_alloc(weights);
         oct_widen(wide, dtype, weight, weights);
     }
-    convolve(y, &from, wide ? wide : weight, bias, out, kernel);
+    convolve(y, pixels, x, gather, wide ? wide : weight, bias, out);
     free(wide);
+}
+
+void oct_conv2d(float *y, const float *x, oct_dtype dtype, const void *weight, const float *bias,
+                size_t in, size_t out, size_t height, size_t width, size_t kernel)
+{
+    const image from = {x, in, height, width};
+
+    assert(kernel == 1 || kernel == 3);
+    convolve_widened(y, height * width, &from, kernel == 3 ? gather_3x3 : NULL, dtype, weight, bias,
+                     out);
+}
+
+void oct_conv2d_down2(float *y, const float *x, oct_dtype dtype, const void *weight,
+                      const float *bias, size_t in, size_t out, size_t height, size_t width)
+{
+    const image from = {x, in, height, width};
+
+    convolve_widened(y, height / 2 * (width / 2), &from, gather_down2, dtype, weight, bias, out);
 }

@@ -68,6 +68,11 @@ void oct_attention(const oct_attention_args *args);
 void oct_conv2d(float *y, const float *x, oct_dtype dtype, const void *weight, const float *bias,
                 size_t in, size_t out, size_t height, size_t width, size_t kernel);
 
+// The same with kernel 3 and stride 2, padded with one row of zeros below and one column on the
+// right only. y: [out][height / 2][width / 2].
+void oct_conv2d_down2(float *y, const float *x, oct_dtype dtype, const void *weight,
+                      const float *bias, size_t in, size_t out, size_t height, size_t width);
+
 // GroupNorm (affine), statistics in double; then SiLU when `silu`. In-place allowed.
 void oct_group_norm(float *y, const float *x, const float *weight, const float *bias, float eps,
                     size_t groups, size_t channels, size_t pixels, bool silu);

@@ -469,6 +469,32 @@ static void conv_pads_with_zeros(void)
     }
 }
 
+static void down2_case(conv_shape s, oct_dtype dtype)
+{
+    const size_t width = s.width / 2, pixels = s.height / 2 * width, taps = s.in * 9;
+    float *x = numbers(s.in * s.height * s.width), *wide = numbers(s.out * taps),
+          *bias = numbers(s.out), *y = garbage(s.out * pixels);
+    void *weight = stored_weights(dtype, s.out * taps, wide);
+    double *want = malloc(s.out * pixels * sizeof *want);
+
+    for (size_t i = 0; i < s.out * pixels; i++) {
+        const size_t o = i / pixels, pixel = i % pixels; // centres lie at odd rows and columns
+        want[i] = bias[o] + naive_conv_at(x, wide, &s, o, (ptrdiff_t)(pixel / width * 2 + 1),
+                                          (ptrdiff_t)(pixel % width * 2 + 1));
+    }
+    oct_conv2d_down2(y, x, dtype, weight, bias, s.in, s.out, s.height, s.width);
+    CHECK_NEAR(distance(y, want, s.out * pixels), 0, 4e-7 * (double)taps);
+    free(x), free(wide), free(bias), free(y), free(weight), free(want);
+}
+
+static void conv_down2_pads_right_and_below(void)
+{
+    down2_case((conv_shape){1, 1, 2, 2, 3}, OCT_F32);
+    down2_case((conv_shape){3, 5, 7, 5, 3}, OCT_F32); // odd sides need no padding
+    down2_case((conv_shape){2, 3, 2, 600, 3}, OCT_F16);
+    down2_case((conv_shape){4, 16, 40, 26, 3}, OCT_BF16);
+}
+
 static void conv_of_one_tap_mixes_channels(void)
 {
     conv_case((conv_shape){1, 1, 1, 1, 1}, OCT_F32, true);
@@ -579,6 +605,7 @@ int main(void)
     RUN(attention_ignores_keys_that_the_bias_masks);
     RUN(attention_does_not_hide_a_nan);
     RUN(conv_pads_with_zeros);
+    RUN(conv_down2_pads_right_and_below);
     RUN(conv_of_one_tap_mixes_channels);
     RUN(group_norm_is_the_formula);
     RUN(upsample_repeats_every_pixel_four_times);
