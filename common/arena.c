@@ -3,6 +3,7 @@
 // Memory for the metadata of one job.
 #include "common/arena.h"
 
+#include <assert.h>
 #include <stdalign.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -89,6 +90,7 @@ char *oct_arena_copy_n(oct_arena *arena, const char *text, size_t bytes)
 
 char *oct_arena_print(oct_arena *arena, const char *format, ...)
 {
+    assert(format);
     va_list args, again;
     va_start(args, format);
     va_copy(again, args);
