@@ -18,7 +18,7 @@
 
 #include "common/progress.h"
 
-#define IO_BYTES_MAX ((size_t)1 << 30) // of one system call
+#define IO_BYTES_MAX ((size_t)1 << 30)  // of one system call
 #define LIVE_MAX 256
 #define NAME_BYTES (NAME_MAX + 1)
 #define TEMPORARY_TRIES 100
@@ -229,12 +229,12 @@ enum { SLOT_FREE, SLOT_TAKEN, SLOT_LIVE };
 
 static struct live {
     atomic_int state;
-    pid_t pid; // a child after fork() removes nothing
+    pid_t pid;  // a child after fork() removes nothing
     int folder_fd;
     char name[NAME_BYTES];
 } live[LIVE_MAX];
 
-static void remove_live(void) // async-signal-safe
+static void remove_live(void)  // async-signal-safe
 {
     const pid_t pid = getpid();
     for (size_t i = 0; i < LIVE_MAX; i++) {
@@ -264,36 +264,30 @@ void oct_signals_install(void)
             sigaction(signals[i], &action, NULL);
         }
     }
-    signal(SIGXFSZ, SIG_IGN); // a file that may not grow is then a failed write
+    signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is then a failed write
 }
 
-// False when LIVE_MAX files are being written already.
-static bool push_live(int folder_fd, const char *name)
+// The slot taken, or -1 when LIVE_MAX files are being written already.
+static int push_live(int folder_fd, const char *name)
 {
     static atomic_flag is_registered = ATOMIC_FLAG_INIT;
     if (!atomic_flag_test_and_set(&is_registered)) atexit(remove_live);
 
-    for (size_t i = 0; i < LIVE_MAX; i++) {
+    for (int i = 0; i < LIVE_MAX; i++) {
         int state = SLOT_FREE;
         if (!atomic_compare_exchange_strong(&live[i].state, &state, SLOT_TAKEN)) continue;
         live[i].pid = getpid();
         live[i].folder_fd = folder_fd;
         strcpy(live[i].name, name);
         atomic_store(&live[i].state, SLOT_LIVE);
-        return true;
+        return i;
     }
-    return false;
+    return -1;
 }
 
-static void pop_live(int folder_fd, const char *name)
+static void pop_live(int slot)
 {
-    for (size_t i = 0; i < LIVE_MAX; i++) {
-        if (atomic_load(&live[i].state) == SLOT_LIVE && live[i].folder_fd == folder_fd &&
-            strcmp(live[i].name, name) == 0) {
-            atomic_store(&live[i].state, SLOT_FREE);
-            return;
-        }
-    }
+    atomic_store(&live[slot].state, SLOT_FREE);
 }
 
 // Writing.
@@ -329,7 +323,8 @@ static oct_status make_temporary(oct_output *output, oct_err *err)
         if (getrandom(&random, sizeof random, 0) != sizeof random) random = (uint32_t)i;
         snprintf(output->temporary, NAME_BYTES, ".%.200s.tmp.%ld.%08" PRIx32, output->name,
                  (long)getpid(), random);
-        if (!push_live(output->folder_fd, output->temporary)) {
+        output->slot = push_live(output->folder_fd, output->temporary);
+        if (output->slot < 0) {
             return oct_fail(err, OCT_EIO, "'%s' cannot be written: %d files are open already",
                             output->path, LIVE_MAX);
         }
@@ -340,7 +335,7 @@ static oct_status make_temporary(oct_output *output, oct_err *err)
             return OCT_OK;
         }
         error = errno;
-        pop_live(output->folder_fd, output->temporary);
+        pop_live(output->slot);
     }
     return oct_fail(err, OCT_EIO, "'%s' cannot be written: %s", output->path, strerror(error));
 }
@@ -441,7 +436,7 @@ oct_status oct_output_commit(oct_output *output, oct_err *err)
         oct_output_abort(output);
         return st;
     }
-    pop_live(output->folder_fd, output->temporary);
+    pop_live(output->slot);
     st = flush_folder(output->folder_fd, output->path, err);
     free_output(output);
     return st;
@@ -451,7 +446,7 @@ void oct_output_abort(oct_output *output)
 {
     if (!output->is_open) return;
     unlinkat(output->folder_fd, output->temporary, 0);
-    pop_live(output->folder_fd, output->temporary);
+    pop_live(output->slot);
     if (output->fd >= 0) close(output->fd);
     free_output(output);
 }

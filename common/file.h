@@ -55,6 +55,7 @@ typedef struct oct_output {  // one file being written
     bool is_open;
     int fd;
     int folder_fd;
+    int slot;                       // of the temporary, in the table that a signal sweeps
     char *path, *name, *temporary;  // owned; name and temporary are relative to the folder
     uint64_t position;              // where oct_output_write() goes on
 } oct_output;
