@@ -9,7 +9,7 @@
 #include <string.h>
 
 typedef struct affine {
-    double factor, offset; // value = offset + factor * w
+    double factor, offset;  // value = offset + factor * w
 } affine;
 
 uint32_t oct_formula_hash(const char *name)
