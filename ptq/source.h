@@ -3,10 +3,11 @@
 // A source: a checkpoint seen under canonical names, whatever its layout.
 //
 // Canonical names: SAI names for the denoiser and the VAE ("joint_blocks.0.x_block.attn.qkv.weight",
-// "decoder.up.3.block.0.conv1.weight"), Hugging Face names for the text encoders. From a diffusers
-// folder q, k and v are fused by rows, and the swapped halves of the two 2h modulations are put
-// back: a canonical tensor is a list of row ranges of stored tensors. Nothing is read until
-// oct_source_read(). Mapping: docs of Stability-AI/sd3.5 and huggingface/diffusers.
+// "decoder.up.3.block.0.conv1.weight"), Hugging Face names for the text encoders. Under diffusers
+// names (a folder, or its transformer as one file) q, k and v are fused by rows, and the swapped
+// halves of the two 2h modulations are put back: a canonical tensor is a list of row ranges of
+// stored tensors. Shapes are SAI's too: attention weights of the VAE are [c][c][1][1]. Nothing is
+// read until oct_source_read(). Mapping: docs of Stability-AI/sd3.5 and huggingface/diffusers.
 #pragma once
 
 #include <stdbool.h>
@@ -42,9 +43,11 @@ typedef struct oct_source {
     oct_source_tensor *tensors;       // by component, then canonical name
     size_t n_tensors;
     const char *denoiser_prefix;      // in the file: "model.diffusion_model." or ""
+    bool is_diffusers_named;          // the denoiser is stored under diffusers names
 } oct_source;
 
-// Open and map. OCT_EFORMAT when q, k and v differ in type or rows, or one of them is missing.
+// Open and map. OCT_EFORMAT when q, k and v differ in type or shape, when one of them is missing,
+// and when two stored tensors mean the same canonical one. On failure `source` is left empty.
 oct_status oct_source_open(oct_source *source, const oct_model_paths *paths, oct_err *err);
 void oct_source_close(oct_source *source);
 
@@ -54,12 +57,16 @@ const oct_source_tensor *oct_source_find(const oct_source *source, oct_component
 // All bytes of a tensor, parts joined, in stored type. Safe from several threads.
 oct_status oct_source_read(const oct_source_tensor *tensor, void *buffer, oct_err *err);
 
+// Bytes [from, from + bytes) of that; the range lies within the tensor.
+oct_status oct_source_read_range(const oct_source_tensor *tensor, uint64_t from, uint64_t bytes,
+                                 void *buffer, oct_err *err);
+
 // The identity of a denoiser: XXH3-128 over (canonical name, type, shape, XXH3-128 of the data) of
 // its tensors in canonical order. The same for every layout of the same weights. Start with
 // n_tensors digests in source order; those of other components are ignored.
 void oct_source_denoiser_digest(const oct_source *source, const oct_xxh128 *digests,
                                 char hex[OCT_XXH128_HEX]);
 
-// The same by reading all data now, with progress.
+// The same by reading all data now, with progress and in little memory.
 oct_status oct_source_read_denoiser_digest(const oct_source *source, char hex[OCT_XXH128_HEX],
                                            oct_err *err);

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Names of SD3.5 denoiser and VAE tensors: diffusers naming to SAI naming and back.
+//
+// One table per component holds pairs of module names, in which '#' stands for an index. A tensor
+// is a module and ".weight" or ".bias". Other tensors (scales, markers, unknown ones) keep the name
+// they have.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/arena.h"
+
+typedef enum oct_slot { // where a stored tensor goes in the canonical one
+    OCT_SLOT_WHOLE,
+    OCT_SLOT_SWAPPED, // whole, but its two halves of rows change places
+    OCT_SLOT_Q,
+    OCT_SLOT_K,
+    OCT_SLOT_V,
+} oct_slot;
+
+#define OCT_INDEX_MAX 99999u // of a block in a name
+
+// Whether `name` is `prefix`, an index and a dot: "joint_blocks.7.x_block" for "joint_blocks.". No
+// sign, no leading zeros, at most OCT_INDEX_MAX.
+bool oct_name_index(const char *name, const char *prefix, unsigned *index);
+
+// The canonical name of the denoiser tensor that diffusers calls `name`, in the arena (or `name`
+// itself), and its slot. blocks: how many there are; the last one has swapped halves.
+const char *oct_name_of_denoiser(oct_arena *arena, const char *name, unsigned blocks,
+                                 oct_slot *slot);
+
+// The same for a VAE; `levels` of the decoder run the other way round. A SAI name is its own
+// canonical name. *is_flat: a linear layer there is a 1x1 convolution here.
+const char *oct_name_of_vae(oct_arena *arena, const char *name, unsigned levels, bool *is_flat);
+
+// The one or three diffusers names of a SAI denoiser layer, in the arena; the rest NULL. Returns
+// how many.
+size_t oct_name_in_diffusers(oct_arena *arena, const char *layer, const char *names[3]);
+
+bool oct_name_ends_with(const char *name, const char *ending);
+
+#define OCT_FP8_MARKER "scaled_fp8" // of comfy-legacy, one per component
+
+// Whether `name` is a scale or a marker of one layer in any FP8 dialect ("<layer>.weight_scale").
+// The layer's name goes to `layer`; false when it does not fit.
+bool oct_name_of_scaled_layer(const char *name, char *layer, size_t bytes);
