@@ -58,7 +58,7 @@ typedef struct oct_checkpoint {
 } oct_checkpoint;
 
 // Open every file, check every header and index, read no data. A component given twice (a separate
-// encoder beside an all-in-one file or folder): the separate file wins, the other copy is not listed.
+// encoder beside an all-in-one file or folder): the separate file wins, the other is not listed.
 // Of a separate file only its own component and OCT_OTHER are listed; one that does not hold its
 // component is OCT_EFORMAT. The T5 embedding that old files store twice is kept under both names.
 // Components that model_index.json gives as [null, null] are absent; the class says which text

@@ -16,8 +16,8 @@
 #include "common/log.h"
 #include "common/utf8.h"
 
-#define CJSON_NUMBER_MAX 63          // cJSON 1.7 copies a number into 64 bytes
-#define COUNT_MAX 9007199254740992.0 // 2^53
+#define CJSON_NUMBER_MAX 63           // cJSON 1.7 copies a number into 64 bytes
+#define COUNT_MAX 9007199254740992.0  // 2^53
 
 // --- reading ---
 
@@ -192,21 +192,25 @@ static void put_code(FILE *out, uint32_t code)
 
 void oct_json_put_string(FILE *out, const char *text)
 {
-    size_t left = strlen(text);
+    size_t plain = 0, at = 0;  // [plain, at) is written in one go
+    const size_t bytes = strlen(text);
 
     fputc('"', out);
-    while (left > 0) {
+    while (at < bytes) {
         uint32_t code = 0;
-        const size_t length = oct_utf8_decode(text, left, &code);
-        if (length == 0)
-            fputs("\xef\xbf\xbd", out);
-        else if (code < 0x20 || code == '"' || code == '\\')
-            put_code(out, code);
-        else
-            fwrite(text, 1, length, out);
-        text += length ? length : 1;
-        left -= length ? length : 1;
+        const size_t length = oct_utf8_decode(text + at, bytes - at, &code);
+        const bool is_plain = length && code >= 0x20 && code != '"' && code != '\\';
+        if (!is_plain) {
+            fwrite(text + plain, 1, at - plain, out);
+            if (length)
+                put_code(out, code);
+            else
+                fputs("\xef\xbf\xbd", out);
+        }
+        at += length ? length : 1;
+        if (!is_plain) plain = at;
     }
+    fwrite(text + plain, 1, at - plain, out);
     fputc('"', out);
 }
 
@@ -294,7 +298,7 @@ static char *print(const cJSON *root, int indent, const char *ending)
     fputs(ending, out);
     uselocale(before);
     freelocale(c_locale);
-    if (fclose(out)) abort(); // only memory can fail here, and these sizes are ours
+    if (fclose(out)) abort();  // only memory can fail here, and these sizes are ours
     return text;
 }
 
