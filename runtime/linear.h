@@ -46,6 +46,9 @@ void oct_linear_deinit(oct_linear *linear);  // fine on a zeroed one
 void oct_linear_run(oct_linear *linear, float *y, const float *x, size_t rows,
                     oct_observer *observer);
 
+// Row `row` of the weight, with its scale, as F32: a linear layer is also a table of embeddings.
+void oct_linear_row(const oct_linear *linear, size_t row, float *values);
+
 // A vector or table as F32, malloc'ed: norm weights, embeddings, biases. *count: elements.
 oct_status oct_load_f32(const oct_source *source, oct_component component, const char *name,
                         float **values, size_t *count, oct_err *err);
