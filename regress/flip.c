@@ -14,7 +14,7 @@
 
 enum { RADIUS_MAX = 16 };
 
-typedef struct kernel { // symmetric support: taps[radius] is the centre
+typedef struct kernel {  // symmetric support: taps[radius] is the centre
     int radius;
     double taps[2 * RADIUS_MAX + 1];
 } kernel;
@@ -234,7 +234,7 @@ static void find_feature(double *strength, double *scratch[2], const double *lum
 
 // ---- All of it.
 
-enum { EDGES = 3, POINTS = 4, OF_ONE = 5, SCRATCH = 2 * OF_ONE, IN_ALL = SCRATCH + 2 }; // planes
+enum { EDGES = 3, POINTS = 4, OF_ONE = 5, SCRATCH = 2 * OF_ONE, IN_ALL = SCRATCH + 2 };  // planes
 
 static void read_ycxcz(double *planes[3], const oct_image *image)
 {

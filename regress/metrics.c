@@ -12,7 +12,7 @@ double oct_mse(const oct_image *a, const oct_image *b)
 {
     assert(a->width == b->width && a->height == b->height && a->width > 0 && a->height > 0);
     const size_t n = a->width * a->height * 3;
-    uint64_t sum = 0; // integers, so exact up to 2^48 samples
+    uint64_t sum = 0;  // integers, so exact up to 2^48 samples
 
     for (size_t i = 0; i < n; i++) {
         const int d = a->rgb[i] - b->rgb[i];

@@ -18,13 +18,13 @@
 #include "common/status.h"
 #include "runtime/image.h"
 
-#define OCT_SSIM_SIDE_MIN 11               // pixels, of either side
-#define OCT_FLIP_PIXELS_PER_DEGREE 67.0206 // a 0.7 m wide screen of 3840 pixels, seen from 0.7 m
+#define OCT_SSIM_SIDE_MIN 11                // pixels, of either side
+#define OCT_FLIP_PIXELS_PER_DEGREE 67.0206  // a 0.7 m wide screen of 3840 pixels, seen from 0.7 m
 
 // Mean squared error over all samples, in 8-bit units squared; exact. One size: asserted.
 double oct_mse(const oct_image *a, const oct_image *b);
 
-double oct_psnr_db(double mse); // of 8-bit samples; infinity for 0
+double oct_psnr_db(double mse);  // of 8-bit samples; infinity for 0
 
 // SSIM in -1..1. Both sides are at least OCT_SSIM_SIDE_MIN: asserted. OCT_ENOMEM.
 oct_status oct_ssim(double *ssim, const oct_image *a, const oct_image *b, oct_err *err);
@@ -39,8 +39,8 @@ oct_status oct_flip_picture(oct_image *heat, const float *map, size_t width, siz
 
 typedef struct oct_metrics {
     bool is_identical;
-    double mse;     // 8-bit units squared
-    double psnr_db; // infinity when identical
+    double mse;      // 8-bit units squared
+    double psnr_db;  // infinity when identical
     double ssim;
     double flip_mean, flip_max;
 } oct_metrics;

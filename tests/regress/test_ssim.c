@@ -45,7 +45,7 @@ static void the_window_fits_into_the_smallest_picture(void)
     double ssim = NAN;
 
     CHECK(oct_ssim(&ssim, &black, &white, NULL) == OCT_OK);
-    CHECK_NEAR(ssim, 6.5025 / (255.0 * 255.0 + 6.5025), 1e-12); // means alone differ
+    CHECK_NEAR(ssim, 6.5025 / (255.0 * 255.0 + 6.5025), 1e-12);  // means alone differ
 }
 
 int main(void)

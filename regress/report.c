@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The reports as files, and the table for a terminal.
+#include "regress/report.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/arena.h"
+#include "common/file.h"
+#include "common/json.h"
+
+// Render into memory first: a file is replaced only by a whole one.
+static oct_status save_stream(void (*put)(FILE *, const oct_comparison *),
+                              const oct_comparison *comparison, const char *path, oct_err *err)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+
+    FILE *out = open_memstream(&text, &bytes);
+    if (!out) return oct_fail(err, OCT_ENOMEM, "out of memory for '%s'", path);
+    put(out, comparison);
+    const oct_status st = fclose(out) ? oct_fail(err, OCT_ENOMEM, "out of memory for '%s'", path)
+                                      : oct_file_write(path, text, bytes, err);
+    free(text);
+    return st;
+}
+
+static void put_json(FILE *out, const oct_comparison *comparison)
+{
+    cJSON *root = oct_report_json(comparison);
+    char *text = oct_json_print(root);
+    fputs(text, out);
+    free(text);
+    cJSON_Delete(root);
+}
+
+oct_status oct_report_save(const oct_comparison *comparison, const char *folder, oct_err *err)
+{
+    static const struct {
+        const char *name;
+        void (*put)(FILE *, const oct_comparison *);
+    } files[] = {
+        {"report.json", put_json},
+        {"report.html", oct_report_html},
+        {"junit.xml", oct_report_junit},
+    };
+    oct_arena arena = {0};
+    oct_status st = OCT_OK;
+
+    for (size_t i = 0; i < sizeof files / sizeof *files && !st; i++) {
+        const char *path = oct_path_join(&arena, folder, files[i].name);
+        st = save_stream(files[i].put, comparison, path, err);
+    }
+    oct_arena_deinit(&arena);
+    return st;
+}
+
+static void put_db(FILE *out, double db)
+{
+    if (isfinite(db))
+        fprintf(out, " %8.2f", db);
+    else
+        fprintf(out, " %8s", "same");
+}
+
+void oct_report_table(FILE *out, const oct_comparison *comparison)
+{
+    int width = (int)strlen("candidate");
+    for (size_t i = 0; i < comparison->n_candidates; i++) {
+        const int length = (int)strlen(comparison->candidates[i].facts.name);
+        if (length > width) width = length;
+    }
+
+    fprintf(out, "%-*s %8s %8s %8s %8s %8s %12s %12s  %s\n", width, "candidate", "PSNR dB",
+            "worst dB", "SSIM", "FLIP", "worst", "FP8 layers", "bytes", "result");
+    for (size_t i = 0; i < comparison->n_candidates; i++) {
+        const oct_compared *c = &comparison->candidates[i];
+        fprintf(out, "%-*s", width, c->facts.name);
+        put_db(out, c->summary.psnr_db_mean);
+        put_db(out, c->summary.psnr_db_worst);
+        fprintf(out, " %8.4f %8.4f %8.4f %6zu/%-5zu %12llu  %s\n", c->summary.ssim_mean,
+                c->summary.flip_mean, c->summary.flip_worst, c->facts.n_fp8, c->facts.n_layers,
+                (unsigned long long)c->facts.bytes, c->summary.n_failed ? "fails" : "passes");
+    }
+}
