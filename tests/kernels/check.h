@@ -61,8 +61,8 @@ typedef struct check_output {
 // Two outputs `shift` bytes off alignment. The next call reuses them.
 check_output check_outputs(check *t, size_t bytes, size_t shift);
 
-// Compare bytes or floats (same bits; NaN equals NaN), and the guard bytes. `x` and its dtype serve
-// the report.
+// Compare bytes or floats (the same bits, but for the quiet bit of a NaN), and the guard bytes. `x`
+// and its dtype serve the report.
 void check_same_bytes(check *t, check_output out, oct_dtype dtype, const void *x);
 void check_same_floats(check *t, check_output out, oct_dtype dtype, const void *x);
 void check_same_bits(check *t, uint32_t got, uint32_t want);

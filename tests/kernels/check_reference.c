@@ -125,14 +125,27 @@ static void decode_e4m3(float *x, const uint8_t *q, size_t n, float scale)
     }
 }
 
+static float widen(uint32_t bits, int mantissa_bits, int exponent_bits)
+{
+    const parts p = take_apart(bits, mantissa_bits, exponent_bits);
+    if (!p.is_nan) return (float)put_together(p);
+
+    // The payload moves to the top of the wider one.
+    const uint32_t payload = bits << (23 - mantissa_bits) & 0x7fffffu;
+    const uint32_t wide = (uint32_t)p.is_negative << 31 | 0x7f800000u | payload;
+    float value;
+    memcpy(&value, &wide, sizeof value);
+    return value;
+}
+
 static void widen_f16(float *y, const uint16_t *x, size_t n)
 {
-    for (size_t i = 0; i < n; i++) y[i] = (float)put_together(take_apart(x[i], 10, 5));
+    for (size_t i = 0; i < n; i++) y[i] = widen(x[i], 10, 5);
 }
 
 static void widen_bf16(float *y, const uint16_t *x, size_t n)
 {
-    for (size_t i = 0; i < n; i++) y[i] = (float)put_together(take_apart(x[i], 7, 8));
+    for (size_t i = 0; i < n; i++) y[i] = widen(x[i], 7, 8);
 }
 
 static uint32_t absmax_16(const uint16_t *x, size_t n)

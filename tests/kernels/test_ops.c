@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "common/number.h"
+#include "kernels/exp.h"
 #include "tests/test.h"
 
 static uint64_t state = 1;
@@ -221,6 +222,14 @@ static void add_gated_multiplies_by_the_gate_if_there_is_one(void)
     CHECK(memcmp(x, gated, sizeof x) == 0);
     oct_add_gated(x, y, NULL, 2, 3);
     CHECK(memcmp(x, added, sizeof x) == 0);
+}
+
+static void the_exponential_is_good_to_a_unit_in_the_last_place(void)
+{
+    for (float x = -87; x < 88; x += 0.0001f) CHECK_NEAR(oct_exp(x) / exp(x), 1, 1e-7);
+    CHECK(oct_exp(0) == 1);
+    CHECK(oct_exp(-INFINITY) == oct_exp(-87) && oct_exp(INFINITY) == oct_exp(88));
+    CHECK(isnan(oct_exp(NAN)));
 }
 
 static double naive_activation(oct_activation activation, double x)
@@ -597,6 +606,7 @@ int main(void)
     RUN(layer_norm_of_a_constant_row_is_its_bias);
     RUN(rms_norm_leaves_what_lies_between_its_rows);
     RUN(add_gated_multiplies_by_the_gate_if_there_is_one);
+    RUN(the_exponential_is_good_to_a_unit_in_the_last_place);
     RUN(activations_are_their_formulas);
     RUN(activations_of_large_and_odd_inputs_stay_sane);
     RUN(attention_is_the_formula);
