@@ -15,22 +15,22 @@
 #define SHOWN_MAX 256
 
 typedef enum source_kind {
-    SOURCE_MODEL,     // one file of anything
-    SOURCE_SEPARATE,  // one component, perhaps with a prefix
-    SOURCE_COMPONENT, // a file of a diffusers component
+    SOURCE_MODEL,      // one file of anything
+    SOURCE_SEPARATE,   // one component, perhaps with a prefix
+    SOURCE_COMPONENT,  // a file of a diffusers component
 } source_kind;
 
 typedef struct source {
     source_kind kind;
-    oct_component component; // not of SOURCE_MODEL
-    const char *path;        // NULL: a shard
+    oct_component component;  // not of SOURCE_MODEL
+    const char *path;         // NULL: a shard
     const oct_shard_index *index;
     size_t shard;
 } source;
 
 typedef struct plan {
     oct_checkpoint *ckpt;
-    bool is_separate[OCT_COMPONENT_COUNT]; // given as a file of its own
+    bool is_separate[OCT_COMPONENT_COUNT];  // given as a file of its own
     source *sources;
     size_t n_sources, capacity;
     size_t n_tensors_max;
@@ -238,8 +238,9 @@ static oct_status plan_all(plan *p, const oct_model_paths *paths, oct_err *err)
     for (int i = 0; i < OCT_COMPONENT_COUNT; i++)
         if (separate[i])
             push_source(p, (source){SOURCE_SEPARATE, (oct_component)i, separate[i], NULL, 0});
-    if (p->n_sources == 0)
-        return oct_fail(err, paths->model ? OCT_EFORMAT : OCT_EUSAGE, "no model file is given");
+    if (p->n_sources == 0 && paths->model)
+        return oct_fail(err, OCT_EFORMAT, "'%s' names no component", paths->model);
+    if (p->n_sources == 0) return oct_fail(err, OCT_EUSAGE, "no model file is given");
     return OCT_OK;
 }
 
