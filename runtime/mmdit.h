@@ -21,7 +21,7 @@
 typedef struct oct_mmdit {
     const oct_denoiser *denoiser;     // borrowed
     oct_linear *linears;              // [denoiser->n_layers], by layer index, owned
-    struct oct_mmdit_norms *norms;    // qk-norm weights per block, owned
+    struct oct_mmdit_parts *parts;    // which linear is where; qk-norm weights; owned
     const oct_source_tensor *table;   // pos_embed; only the crop is ever read
     struct oct_mmdit_run *run;        // between begin and end, owned
 } oct_mmdit;
