@@ -17,7 +17,9 @@ typedef struct oct_vae {
     struct oct_vae_weights *weights;     // owned
 } oct_vae;
 
-oct_status oct_vae_load(oct_vae *vae, const oct_source *source, oct_err *err);
+// OCT_EUNSUPPORTED when there is no VAE, or one of another family; OCT_EFORMAT names a tensor that is
+// missing or misshapen. The source may be closed afterwards.
+oct_status oct_vae_load(oct_vae *vae, oct_source *source, oct_err *err);
 void oct_vae_deinit(oct_vae *vae);
 
 // z: [latent_channels][height][width] in VAE space. image: [3][downscale * height][downscale *
@@ -26,7 +28,8 @@ oct_status oct_vae_decode(oct_vae *vae, const float *z, size_t height, size_t wi
                           oct_err *err);
 
 // The encoder: image [3][height][width] in -1..1 to mean and log variance, [2 *
-// latent_channels][height / downscale][width / downscale]. OCT_EUNSUPPORTED without encoder tensors.
+// latent_channels][height / downscale][width / downscale]. height and width are multiples of
+// downscale. OCT_EUNSUPPORTED without encoder tensors.
 oct_status oct_vae_encode(oct_vae *vae, const float *image, size_t height, size_t width,
                           float *moments, oct_err *err);
 
