@@ -73,6 +73,7 @@ typedef struct oct_executed {  // how many of the denoiser's layers ran, by how 
     size_t f32, f16, bf16, fp8_static, fp8_weight_only;
 } oct_executed;
 
+// All 0 while no denoiser is loaded.
 oct_executed oct_pipeline_executed(const oct_pipeline *pipeline);
 
 // "512x768" to numbers. OCT_EUSAGE: "size 'x' is not WIDTHxHEIGHT".
