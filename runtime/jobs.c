@@ -3,12 +3,21 @@
 // Jobs: prompts with all that sampling them takes.
 #include "runtime/jobs.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/file.h"
 #include "common/log.h"
 
 enum { FILE_NAME_MAX = 100 };
+
+const char *oct_model_name(oct_arena *arena, const char *path)
+{
+    size_t bytes = strlen(path);
+    while (bytes > 1 && path[bytes - 1] == '/') bytes--;
+    return oct_path_name(oct_arena_copy_n(arena, path, bytes));
+}
 
 const char *oct_file_name_of(oct_arena *arena, const char *id)
 {
@@ -124,17 +133,34 @@ oct_sample_params oct_job_params(const oct_job *job, const oct_sampling_options 
     return params;
 }
 
+oct_status oct_render_check(const oct_pipeline *decoder, oct_err *err)
+{
+    if (oct_checkpoint_has(&decoder->source.checkpoint, OCT_VAE)) return OCT_OK;
+    return oct_fail(err, OCT_EUSAGE, "the model holds no VAE: give one with option '--vae'");
+}
+
+// Flat pictures are what broken weights give.
+static void warn_if_flat(const oct_image *image, uint64_t seed)
+{
+    const size_t bytes = 3 * image->width * image->height;
+    if (memcmp(image->rgb, image->rgb + 3, bytes - 3) != 0) return;
+    oct_warn("the picture of seed %" PRIu64 " is one flat colour", seed);
+}
+
 oct_status oct_render(oct_pipeline *pipeline, oct_pipeline *decoder,
-                      const oct_sample_params *params, oct_image *image, oct_err *err)
+                      const oct_sample_params *params, oct_executed *executed, oct_image *image,
+                      oct_err *err)
 {
     const size_t n = pipeline->denoiser.channels * (params->width / 8) * (params->height / 8);
     float *latent = malloc(n * sizeof *latent);
-    if (!latent) return oct_fail(err, OCT_ENOMEM, "out of memory for a latent of %zu values", n);
+    if (!latent) return oct_fail(err, OCT_ENOMEM, "out of memory for a latent of %zu numbers", n);
 
     oct_status st = oct_pipeline_sample(pipeline, params, latent, err);
     if (st) goto out;
+    *executed = oct_pipeline_executed(pipeline);
     if (params->is_last) oct_pipeline_unload_denoiser(pipeline);
     st = oct_pipeline_decode(decoder, latent, params->width, params->height, image, err);
+    if (!st) warn_if_flat(image, params->seed);
 
 out:
     free(latent);

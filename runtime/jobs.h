@@ -49,15 +49,22 @@ oct_status oct_jobs_encode(oct_jobs *jobs, oct_pipeline *pipeline, size_t t5_tok
 oct_sample_params oct_job_params(const oct_job *job, const oct_sampling_options *sampling,
                                  const oct_slg_options *slg);
 
+// What a model is called: the last part of its path.
+const char *oct_model_name(oct_arena *arena, const char *path);
+
 // An id as a file name: letters, digits, '-', '_' and '.' stay, anything else becomes '_', as does
 // a leading '.'; at most 100 bytes, never empty.
 const char *oct_file_name_of(oct_arena *arena, const char *id);
 
 // Sample and decode one picture into `image`, which is zeroed by the caller and owned by it. With
-// params->is_last the denoiser is unloaded before the VAE needs its memory. `decoder` is the
-// pipeline whose VAE is used; it may be the same.
+// params->is_last the denoiser is unloaded before the VAE needs its memory; what it had executed
+// until then goes to `executed`. `decoder` is the pipeline whose VAE is used; it may be the same.
 oct_status oct_render(oct_pipeline *pipeline, oct_pipeline *decoder,
-                      const oct_sample_params *params, oct_image *image, oct_err *err);
+                      const oct_sample_params *params, oct_executed *executed, oct_image *image,
+                      oct_err *err);
+
+// Before hours of sampling: OCT_EUSAGE when there is no VAE to decode with.
+oct_status oct_render_check(const oct_pipeline *decoder, oct_err *err);
 
 // An on_step that counts on an oct_progress, its context.
 oct_status oct_count_step(void *progress, size_t step, float sigma, const float *latent,

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A run of regress.
+#include "regress/run.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/file.h"
+#include "common/log.h"
+#include "common/progress.h"
+#include "regress/report.h"
+
+// ---- Opening.
+
+static size_t count_policies(const char *list)
+{
+    size_t n = list ? 1 : 0;
+    for (const char *c = list; c && *c; c++) n += *c == ',';
+    return n;
+}
+
+static oct_status open_policies(oct_regression *run, oct_err *err)
+{
+    const char *at = run->options->policies;
+    const oct_calibration *calibration = run->options->calibration ? &run->calibration : NULL;
+
+    while (at) {
+        const size_t bytes = strcspn(at, ",");
+        const char *name = oct_arena_copy_n(&run->arena, at, bytes);
+        if (bytes == 0) return oct_fail(err, OCT_EUSAGE, "option '--policies' has an empty name");
+        oct_candidate *candidate = &run->candidates[run->comparison.n_candidates];
+        const oct_status st =
+            oct_candidate_open_policy(candidate, name, &run->reference, calibration, err);
+        if (st) return oct_wrap(err, st, "policy '%s'", name);
+        run->comparison.n_candidates++;
+        at = at[bytes] ? at + bytes + 1 : NULL;
+    }
+    return OCT_OK;
+}
+
+static oct_status open_files(oct_regression *run, oct_err *err)
+{
+    for (size_t i = 0; i < run->options->files.count; i++) {
+        oct_candidate *candidate = &run->candidates[run->comparison.n_candidates];
+        const oct_status st = oct_candidate_open_file(candidate, run->options->files.items[i],
+                                                      &run->reference, &run->arena, err);
+        if (st) return st;
+        run->comparison.n_candidates++;
+    }
+    return OCT_OK;
+}
+
+static oct_status check_candidate_names(const oct_regression *run, oct_err *err)
+{
+    for (size_t i = 0; i < run->comparison.n_candidates; i++) {
+        for (size_t k = 0; k < i; k++) {
+            if (strcmp(run->candidates[i].name, run->candidates[k].name) != 0) continue;
+            return oct_fail(err, OCT_EUSAGE, "two candidates are called '%s'",
+                            run->candidates[i].name);
+        }
+    }
+    return OCT_OK;
+}
+
+static oct_status open_candidates(oct_regression *run, oct_err *err)
+{
+    const size_t n = count_policies(run->options->policies) + run->options->files.count;
+
+    run->candidates = oct_arena_array(&run->arena, n, sizeof *run->candidates);
+    oct_status st = open_policies(run, err);
+    if (!st) st = open_files(run, err);
+    if (!st) st = check_candidate_names(run, err);
+    return st;
+}
+
+// The sizes that the options ask for, in the reference and in every file.
+static oct_status check_sampling(const oct_regression *run, oct_err *err)
+{
+    const oct_sample_params params =
+        oct_job_params(&run->jobs.items[0], &run->options->sampling, &run->options->slg);
+    oct_status st = oct_sample_check(&run->reference, &params, err);
+
+    for (size_t i = 0; i < run->comparison.n_candidates && !st; i++) {
+        const oct_candidate *candidate = &run->candidates[i];
+        if (candidate->is_policy) continue;
+        st = oct_sample_check(&candidate->pipeline, &params, err);
+        if (st) oct_wrap(err, st, "candidate '%s'", candidate->name);
+    }
+    return st;
+}
+
+static oct_status open_inputs(oct_regression *run, oct_regress_options *options, oct_err *err)
+{
+    oct_status st = oct_prompts_load(&run->prompts, options->prompts, options->limit, err);
+    if (st) return st;
+    oct_jobs_init(&run->jobs, &run->prompts, &options->sampling, options->seed);
+    st = oct_jobs_check_names(&run->jobs, err);
+    if (!st && options->calibration) {
+        st = oct_calibration_load(&run->calibration, options->calibration, err);
+    }
+    if (!st) st = oct_pipeline_open(&run->reference, &options->paths, err);
+    if (!st) st = oct_render_check(&run->reference, err);
+    if (!st) {
+        st =
+            oct_slg_resolve(&options->slg, (size_t)run->reference.denoiser.depth, &run->arena, err);
+    }
+    if (!st) st = open_candidates(run, err);
+    if (!st) st = check_sampling(run, err);
+    return st;
+}
+
+oct_status oct_regression_open(oct_regression *run, oct_regress_options *options, oct_err *err)
+{
+    *run = (oct_regression){.options = options};
+    const oct_status st = open_inputs(run, options, err);
+    if (st) oct_regression_close(run);
+    return st;
+}
+
+void oct_regression_close(oct_regression *run)
+{
+    oct_jobs_deinit(&run->jobs);
+    for (size_t i = 0; i < run->comparison.n_candidates; i++) {
+        oct_candidate_close(&run->candidates[i]);
+    }
+    oct_pipeline_close(&run->reference);
+    oct_calibration_deinit(&run->calibration);
+    oct_prompts_deinit(&run->prompts);
+    oct_arena_deinit(&run->arena);
+    *run = (oct_regression){0};
+}
+
+// ---- Describing.
+
+static oct_status describe_candidates(oct_regression *run, oct_err *err)
+{
+    oct_comparison *comparison = &run->comparison;
+    const size_t n = comparison->n_candidates;
+
+    comparison->candidates = oct_arena_array(&run->arena, n, sizeof *comparison->candidates);
+    for (size_t i = 0; i < n; i++) {
+        const oct_candidate *candidate = &run->candidates[i];
+        oct_compared *compared = &comparison->candidates[i];
+        compared->is_policy = candidate->is_policy;
+        compared->outcomes =
+            oct_arena_array(&run->arena, run->jobs.count, sizeof *compared->outcomes);
+        oct_status st = oct_candidate_describe(candidate, &run->arena, &compared->facts, err);
+        if (!st && candidate->is_policy && run->options->calibration) {
+            st = oct_plan_check_model(&candidate->plan, comparison->reference.digest, err);
+        }
+        if (st) return st;
+    }
+    return OCT_OK;
+}
+
+static oct_status describe(oct_regression *run, oct_err *err)
+{
+    oct_comparison *comparison = &run->comparison;
+    const char *name = oct_model_name(&run->arena, run->options->paths.model);
+
+    oct_status st =
+        oct_pipeline_describe(&run->reference, name, &run->arena, &comparison->reference, err);
+    if (!st) st = describe_candidates(run, err);
+    if (st) return st;
+    comparison->prompts_name = oct_path_name(run->options->prompts);
+    comparison->prompts_sha256 = run->prompts.sha256;
+    comparison->calibration_sha256 = run->options->calibration ? run->calibration.sha256 : NULL;
+    comparison->sampling = &run->options->sampling;
+    comparison->slg = &run->options->slg;
+    comparison->seed = run->options->seed;
+    comparison->jobs = &run->jobs;
+    comparison->gate = run->options->gate;
+    comparison->reference_images =
+        oct_arena_array(&run->arena, run->jobs.count, sizeof *comparison->reference_images);
+    return OCT_OK;
+}
+
+// ---- Rendering.
+
+typedef struct picture_set {  // all pictures of the reference or of one candidate
+    oct_pipeline *pipeline;   // that samples
+    const char *label;        // on the progress line
+    const char *folder;       // "images/1-mlp", relative to the report
+    oct_executed executed;
+} picture_set;
+
+static const char *picture_path(oct_regression *run, const picture_set *set, size_t job,
+                                const char *ending)
+{
+    return oct_arena_print(&run->arena, "%s/%s-%" PRIu64 "%s", set->folder,
+                           run->jobs.items[job].name, run->jobs.items[job].seed, ending);
+}
+
+static const char *in_out(oct_regression *run, const char *relative)
+{
+    return oct_path_join(&run->arena, run->options->out, relative);
+}
+
+static oct_status measure(oct_regression *run, const picture_set *set, size_t job,
+                          const oct_image *image, oct_outcome *outcome, oct_err *err)
+{
+    const size_t width = image->width, height = image->height;
+    oct_image reference = {0}, heat = {0};
+    float *map = malloc(width * height * sizeof *map);
+    oct_status st;
+
+    if (!map) return oct_fail(err, OCT_ENOMEM, "out of memory for a FLIP map");
+    st = oct_image_load_png(&reference, in_out(run, run->comparison.reference_images[job]), err);
+    if (st) goto out;
+    st = oct_metrics_measure(&outcome->metrics, map, &reference, image, err);
+    if (st) goto out;
+    outcome->verdict = oct_gate_judge(&run->options->gate, &outcome->metrics);
+    st = oct_flip_picture(&heat, map, width, height, err);
+    if (st) goto out;
+    outcome->heat = picture_path(run, set, job, ".flip.png");
+    st = oct_image_save_png(&heat, in_out(run, outcome->heat), NULL, 0, err);
+
+out:
+    oct_image_deinit(&reference);
+    oct_image_deinit(&heat);
+    free(map);
+    return st;
+}
+
+static oct_status render_job(oct_regression *run, picture_set *set, size_t job,
+                             oct_progress *progress, oct_compared *compared, oct_err *err)
+{
+    const char *path = picture_path(run, set, job, ".png");
+    oct_image image = {0};
+    oct_sample_params params =
+        oct_job_params(&run->jobs.items[job], &run->options->sampling, &run->options->slg);
+
+    params.is_last = job + 1 == run->jobs.count;
+    params.on_step = oct_count_step;
+    params.context = progress;
+    oct_status st =
+        oct_render(set->pipeline, &run->reference, &params, &set->executed, &image, err);
+    if (!st) st = oct_image_save_png(&image, in_out(run, path), NULL, 0, err);
+    if (!st && compared) {
+        compared->outcomes[job].image = path;
+        st = measure(run, set, job, &image, &compared->outcomes[job], err);
+    } else if (!st) {
+        run->comparison.reference_images[job] = path;
+    }
+    oct_image_deinit(&image);
+    return st;
+}
+
+// `compared` is NULL for the reference.
+static oct_status render_all(oct_regression *run, picture_set *set, const oct_plan *plan,
+                             oct_compared *compared, oct_err *err)
+{
+    oct_progress progress = {0};
+
+    oct_status st = oct_folder_make(in_out(run, set->folder), err);
+    if (!st) st = oct_pipeline_load_denoiser(set->pipeline, plan, err);
+    if (st) return st;
+    oct_progress_begin(&progress, set->label, run->jobs.count * run->options->sampling.steps,
+                       "steps");
+    for (size_t job = 0; job < run->jobs.count && !st; job++) {
+        st = render_job(run, set, job, &progress, compared, err);
+    }
+    oct_progress_end(&progress);
+    oct_pipeline_unload_denoiser(set->pipeline);
+    return st;
+}
+
+static oct_status run_candidate(oct_regression *run, size_t i, oct_err *err)
+{
+    oct_candidate *candidate = &run->candidates[i];
+    oct_compared *compared = &run->comparison.candidates[i];
+    picture_set set = {
+        .pipeline = candidate->is_policy ? &run->reference : &candidate->pipeline,
+        .label = candidate->name,
+        .folder = oct_arena_print(&run->arena, "images/%zu-%s", i + 1,
+                                  oct_file_name_of(&run->arena, candidate->name)),
+    };
+
+    const oct_status st =
+        render_all(run, &set, candidate->is_policy ? &candidate->plan : NULL, compared, err);
+    if (st) return oct_wrap(err, st, "candidate '%s'", candidate->name);
+    compared->executed = set.executed;
+    compared->summary = oct_summarize(compared->outcomes, run->jobs.count);
+    return OCT_OK;
+}
+
+oct_status oct_regression_run(oct_regression *run, oct_err *err)
+{
+    picture_set reference = {
+        .pipeline = &run->reference, .label = "reference", .folder = "images/0-reference"};
+
+    oct_status st = describe(run, err);
+    if (!st) {
+        st = oct_jobs_encode(&run->jobs, &run->reference, run->options->sampling.t5_tokens, err);
+    }
+    if (!st) st = oct_folder_make(run->options->out, err);
+    if (!st) st = oct_folder_make(in_out(run, "images"), err);
+    if (!st) st = render_all(run, &reference, NULL, NULL, err);
+    for (size_t i = 0; i < run->comparison.n_candidates && !st; i++)
+        st = run_candidate(run, i, err);
+    if (!st) st = oct_report_save(&run->comparison, run->options->out, err);
+    return st;
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A run of regress: check all inputs, encode once, render the reference, render and measure each
+// candidate with the same seeds, save pictures and reports.
+#pragma once
+
+#include "common/arena.h"
+#include "common/cli.h"
+#include "common/status.h"
+#include "ptq/calibration.h"
+#include "regress/candidate.h"
+#include "regress/comparison.h"
+#include "runtime/options.h"
+#include "runtime/prompts.h"
+
+typedef struct oct_regress_options {  // as given
+    oct_model_paths paths;            // model: the reference
+    const char *policies;             // "all,mlp" or NULL
+    oct_texts files;                  // of candidates
+    const char *prompts;
+    uint64_t limit;
+    const char *calibration;  // or NULL
+    const char *out;
+    oct_sampling_options sampling;
+    oct_slg_options slg;
+    oct_gate gate;
+    uint64_t seed;
+} oct_regress_options;
+
+typedef struct oct_regression {  // a run and all that it owns
+    oct_arena arena;
+    const oct_regress_options *options;
+    oct_prompts prompts;
+    oct_pipeline reference;
+    oct_calibration calibration;
+    oct_candidate *candidates;  // [comparison.n_candidates]
+    oct_jobs jobs;
+    oct_comparison comparison;
+} oct_regression;
+
+// Everything that can be known before anything is computed; writes nothing.
+oct_status oct_regression_open(oct_regression *run, oct_regress_options *options, oct_err *err);
+
+// Render, measure and save. Afterwards run->comparison is complete.
+oct_status oct_regression_run(oct_regression *run, oct_err *err);
+void oct_regression_close(oct_regression *run);  // fine on a zeroed one
