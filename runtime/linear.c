@@ -37,11 +37,6 @@ static size_t element_bytes(oct_dtype dtype)
     return oct_dtype_bits(dtype) / 8;
 }
 
-static oct_status fail_missing(oct_component component, const char *name, oct_err *err)
-{
-    return oct_fail(err, OCT_EFORMAT, "%s has no tensor '%s'", oct_component_name(component), name);
-}
-
 // All bytes of a tensor, malloc'ed.
 static oct_status read_tensor(const oct_source_tensor *tensor, void **data, oct_err *err)
 {
@@ -160,7 +155,9 @@ oct_status oct_load_f32(const oct_source *source, oct_component component, const
     const char *suffix = strrchr(name, '.');
     float scale = 1;
 
-    if (!tensor) return fail_missing(component, name, err);
+    if (!tensor)
+        return oct_fail(err, OCT_EFORMAT, "%s has no tensor '%s'", oct_component_name(component),
+                        name);
     if (is_fp8(tensor->dtype) && suffix && strcmp(suffix, ".weight") == 0) {
         oct_arena arena = {0};
         const char *base = oct_arena_copy_n(&arena, name, (size_t)(suffix - name));
@@ -205,7 +202,9 @@ oct_status oct_linear_load(oct_linear *linear, const oct_source *source, oct_com
     const oct_source_tensor *weight = find_beside(source, component, name, ".weight");
 
     *linear = (oct_linear){.weight_scale = 1, .layer = -1};
-    if (!weight) return fail_missing(component, name, err);
+    if (!weight)
+        return oct_fail(err, OCT_EFORMAT, "%s has no tensor '%s.weight'",
+                        oct_component_name(component), name);
     linear->name = weight->name;
     if (is_fp8(weight->dtype) && component != OCT_T5)
         return oct_fail(err, OCT_EUNSUPPORTED, "tensor '%s' of %s is %s; only T5 runs in FP8 here",
