@@ -8,16 +8,25 @@
 
 #include "kernels/exp.h"
 
-#define PIECE ((size_t)4096) // what one thread takes at a time
+#define PIECE ((size_t)1024)  // what one thread takes at a time
+
+// x sigmoid(-u), with -u in `exponents`. In two loops: in one, compilers split off the clamped
+// exponentials and divide by them in every lane, which gives subnormal and slow quotients.
+static void multiply_sigmoid(float *x, float *exponents, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) exponents[i] = oct_exp(exponents[i]);
+    for (size_t i = 0; i < n; i++) x[i] = x[i] / (1.0f + exponents[i]);
+}
 
 static void gelu_tanh(float *x, size_t n)
 {
     const float sqrt_8_over_pi = 1.5957691216057308f;
-#pragma omp simd
-    for (size_t i = 0; i < n; i++) {
-        const float u = sqrt_8_over_pi * (x[i] + 0.044715f * x[i] * x[i] * x[i]);
-        x[i] = x[i] / (1.0f + oct_exp(-u));
-    }
+    float exponents[PIECE];
+
+    for (size_t i = 0; i < n; i++)
+        exponents[i] = -sqrt_8_over_pi * (x[i] + 0.044715f * x[i] * x[i] * x[i]);
+    multiply_sigmoid(x, exponents, n);
 }
 
 static void gelu_erf(float *x, size_t n)
@@ -27,13 +36,15 @@ static void gelu_erf(float *x, size_t n)
 
 static void scaled_silu(float *x, float factor, size_t n)
 {
-#pragma omp simd
-    for (size_t i = 0; i < n; i++) x[i] = x[i] / (1.0f + oct_exp(-factor * x[i]));
+    float exponents[PIECE];
+
+    for (size_t i = 0; i < n; i++) exponents[i] = -factor * x[i];
+    multiply_sigmoid(x, exponents, n);
 }
 
 void oct_activate(float *x, oct_activation activation, size_t n)
 {
-#pragma omp parallel for if (n > PIECE)
+#pragma omp parallel for if (n > 16 * PIECE)
     for (size_t first = 0; first < n; first += PIECE) {
         const size_t now = n - first < PIECE ? n - first : PIECE;
         switch (activation) {

@@ -18,15 +18,15 @@
 #define TILE_Q ((size_t)64)
 #define TILE_K ((size_t)256)
 
-typedef struct tile { // one piece of work
+typedef struct tile {  // one piece of work
     const oct_attention_args *args;
     size_t head;
-    size_t q0, n_q;      // queries
-    size_t k0, n_k;      // the keys at hand
-    float *scores;       // [TILE_Q][TILE_K], then the exponentials
-    float *sums;         // [TILE_Q][head_dim], of values
-    float max[TILE_Q];   // of the scores so far
-    float total[TILE_Q]; // of the exponentials so far
+    size_t q0, n_q;       // queries
+    size_t k0, n_k;       // the keys at hand
+    float *scores;        // [TILE_Q][TILE_K], then the exponentials
+    float *sums;          // [TILE_Q][head_dim], of values
+    float max[TILE_Q];    // of the scores so far
+    float total[TILE_Q];  // of the exponentials so far
 } tile;
 
 static size_t smaller(size_t a, size_t b)
@@ -64,7 +64,7 @@ static void soften(tile *t, size_t row)
     if (a->is_causal) n_seen = smaller(n_seen, t->q0 + row + 1 - smaller(t->k0, t->q0 + row + 1));
 #pragma omp simd reduction(max : max)
     for (size_t j = 0; j < n_seen; j++) max = scores[j] > max ? scores[j] : max;
-    const float origin = max == -INFINITY ? 0.0f : max; // a row masked so far by its bias
+    const float origin = max == -INFINITY ? 0.0f : max;  // a row masked so far by its bias
 
 #pragma omp simd reduction(+ : total)
     for (size_t j = 0; j < n_seen; j++) {

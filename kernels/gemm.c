@@ -10,9 +10,9 @@
 #include "kernels/kernels.h"
 #include "kernels/scratch.h"
 
-#define PANEL_FLOATS ((size_t)1 << 20) // 4 MiB: in cache, and enough rows for a full-speed GEMM
-#define CHUNK_ROWS ((size_t)8)         // rows of w that one thread widens for a few rows of x
-#define FEW_ROWS ((size_t)4)           // up to here packing costs more than it saves
+#define PANEL_FLOATS ((size_t)1 << 20)  // 4 MiB: in cache, and enough rows for a full-speed GEMM
+#define CHUNK_ROWS ((size_t)8)          // rows of w that one thread widens for a few rows of x
+#define FEW_ROWS ((size_t)4)            // up to here packing costs more than it saves
 
 typedef struct weights {
     const char *data;

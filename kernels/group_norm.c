@@ -4,23 +4,7 @@
 #include <assert.h>
 #include <math.h>
 
-#include "kernels/exp.h"
 #include "kernels/moments.h"
-
-// y = (x - mean) * scale + bias, then SiLU when asked for.
-static void apply(float *y, const float *x, float mean, float scale, float bias, size_t n,
-                  bool silu)
-{
-    if (silu) {
-#pragma omp simd
-        for (size_t i = 0; i < n; i++) {
-            const float v = (x[i] - mean) * scale + bias;
-            y[i] = v / (1.0f + oct_exp(-v));
-        }
-    } else {
-        for (size_t i = 0; i < n; i++) y[i] = (x[i] - mean) * scale + bias;
-    }
-}
 
 void oct_group_norm(float *y, const float *x, const float *weight, const float *bias, float eps,
                     size_t groups, size_t channels, size_t pixels, bool silu)
@@ -36,7 +20,10 @@ void oct_group_norm(float *y, const float *x, const float *weight, const float *
         oct_moments(x + first * pixels, group_channels * pixels, &mean, &variance);
         for (size_t c = first; c < first + group_channels; c++) {
             const float scale = (float)(weight[c] / sqrt(variance + eps));
-            apply(y + c * pixels, x + c * pixels, (float)mean, scale, bias[c], pixels, silu);
+#pragma omp simd
+            for (size_t i = c * pixels; i < (c + 1) * pixels; i++)
+                y[i] = (x[i] - (float)mean) * scale + bias[c];
+            if (silu) oct_activate(y + c * pixels, OCT_SILU, pixels);
         }
     }
 }

@@ -15,7 +15,7 @@ unsigned oct_cpu_features(void)
 {
     unsigned features = 0;
 #if OCT_X86_64
-    __builtin_cpu_init(); // we may run before libgcc's own constructor
+    __builtin_cpu_init();  // we may run before libgcc's own constructor
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
         __builtin_cpu_supports("f16c"))
         features |= OCT_CPU_AVX2;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Rows are independent, so the thread count does not change a result.
+// Rows are independent, so the thread count does not change a result. `omp simd` also tells the
+// compiler that work in place is safe: an element depends on itself alone.
 #include "kernels/ops.h"
 
 #include <assert.h>
@@ -8,7 +9,7 @@
 
 #include "kernels/moments.h"
 
-#define ENOUGH_FOR_THREADS 16384 // numbers, below which starting threads costs more
+#define ENOUGH_FOR_THREADS 16384  // numbers, below which starting threads costs more
 
 typedef struct moments {
     float mean, inverse_deviation;
@@ -30,6 +31,7 @@ void oct_layer_norm(float *y, const float *x, const float *weight, const float *
         const float *in = x + row * cols;
         float *out = y + row * cols;
         const moments m = row_moments(in, cols, eps);
+#pragma omp simd
         for (size_t c = 0; c < cols; c++) {
             const float normal = (in[c] - m.mean) * m.inverse_deviation;
             out[c] = normal * (weight ? weight[c] : 1.0f) + (bias ? bias[c] : 0.0f);
@@ -46,6 +48,7 @@ void oct_layer_norm_modulate(float *y, const float *x, const float *shift, const
         const float *in = x + row * cols;
         float *out = y + row * cols;
         const moments m = row_moments(in, cols, 1e-6f);
+#pragma omp simd
         for (size_t c = 0; c < cols; c++) {
             const float normal = (in[c] - m.mean) * m.inverse_deviation;
             out[c] = normal * (1.0f + scale[c]) + shift[c];
@@ -63,6 +66,7 @@ void oct_rms_norm(float *x, const float *weight, float eps, size_t rows, size_t 
 #pragma omp simd reduction(+ : squares)
         for (size_t c = 0; c < cols; c++) squares += (double)in_out[c] * in_out[c];
         const float inverse_rms = (float)(1 / sqrt(squares / (double)cols + eps));
+#pragma omp simd
         for (size_t c = 0; c < cols; c++) in_out[c] = in_out[c] * inverse_rms * weight[c];
     }
 }
@@ -73,6 +77,7 @@ void oct_add_gated(float *x, const float *y, const float *gate, size_t rows, siz
     for (size_t row = 0; row < rows; row++) {
         float *to = x + row * cols;
         const float *from = y + row * cols;
+#pragma omp simd
         for (size_t c = 0; c < cols; c++) to[c] += (gate ? gate[c] : 1.0f) * from[c];
     }
 }
