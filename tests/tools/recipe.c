@@ -21,7 +21,7 @@ oct_model_size oct_model_size_small(uint64_t depth, uint64_t dual_blocks)
         .blocks = depth,
         .dual_blocks = dual_blocks,
         .table_side = 32,
-        .vae_channels = {32, 64, 96, 96},
+        .vae_channels = {64, 96, 128, 128},  // with 32, GroupNorm would cancel every bias before it
         .clip_l = {.width = 64, .layers = 3, .mlp = 256, .vocabulary = clip},
         .clip_g = {.width = 128, .layers = 4, .mlp = 512, .vocabulary = clip},
         .t5 = {.width = 256, .layers = 3, .mlp = 640, .vocabulary = t5},
