@@ -4,22 +4,15 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "common/cli.h"
+#include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "regress/report.h"
 #include "regress/run.h"
 
 enum { EXIT_FAILS = 1 };
-
-static double now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 static void print_json(cJSON *root)
 {
@@ -87,7 +80,7 @@ static void print_run(const oct_comparison *comparison, double elapsed_s, bool a
 
 static oct_status run_all(oct_regress_options *options, bool as_json, bool *passes, oct_err *err)
 {
-    const double start = now_s();
+    const double start_s = oct_now_s();
     oct_regression run;
 
     oct_status st = oct_regression_open(&run, options, err);
@@ -95,7 +88,7 @@ static oct_status run_all(oct_regress_options *options, bool as_json, bool *pass
     st = oct_regression_run(&run, err);
     if (!st) {
         *passes = oct_comparison_passes(&run.comparison);
-        print_run(&run.comparison, now_s() - start, as_json);
+        print_run(&run.comparison, oct_now_s() - start_s, as_json);
         oct_note("wrote report.html, report.json and junit.xml to '%s'", options->out);
     }
     oct_regression_close(&run);

@@ -6,6 +6,7 @@
 #include "common/json.h"
 #include "common/version.h"
 #include "regress/report.h"
+#include "runtime/describe.h"
 
 // NULL becomes null, as infinities do.
 static void add_text(cJSON *object, const char *key, const char *text)
@@ -36,34 +37,16 @@ static cJSON *reference_json(const oct_denoiser_facts *facts)
     return object;
 }
 
-static cJSON *slg_json(const oct_slg_options *slg)
-{
-    if (!slg || !slg->layers) return cJSON_CreateNull();
-    cJSON *object = cJSON_CreateObject();
-    cJSON_AddStringToObject(object, "layers", slg->layers);
-    cJSON_AddNumberToObject(object, "scale", slg->scale);
-    cJSON_AddNumberToObject(object, "start", slg->start);
-    cJSON_AddNumberToObject(object, "stop", slg->stop);
-    return object;
-}
-
 static cJSON *run_json(const oct_comparison *comparison)
 {
-    const oct_sampling_options *sampling = comparison->sampling;
     cJSON *object = cJSON_CreateObject();
 
     cJSON_AddStringToObject(object, "prompts", comparison->prompts_name);
     cJSON_AddStringToObject(object, "prompts_sha256", comparison->prompts_sha256);
     oct_json_add_count(object, "prompt_count", comparison->jobs->count);
-    cJSON_AddStringToObject(object, "sampler", oct_sampler_name(sampling->sampler));
-    oct_json_add_count(object, "steps", sampling->steps);
-    cJSON_AddNumberToObject(object, "cfg", sampling->cfg);
-    oct_json_add_count(object, "width_px", sampling->width);
-    oct_json_add_count(object, "height_px", sampling->height);
+    oct_json_add_sampling(object, comparison->sampling, comparison->slg);
     oct_json_add_count(object, "seed", comparison->seed);
-    cJSON_AddStringToObject(object, "negative", sampling->negative);
-    oct_json_add_count(object, "t5_tokens", sampling->t5_tokens);
-    cJSON_AddItemToObject(object, "skip_layer_guidance", slg_json(comparison->slg));
+    cJSON_AddStringToObject(object, "negative", comparison->sampling->negative);
     add_text(object, "calibration_sha256", comparison->calibration_sha256);
     return object;
 }
@@ -144,17 +127,6 @@ static cJSON *summary_json(const oct_summary *summary)
     return object;
 }
 
-static cJSON *executed_json(const oct_executed *executed)
-{
-    cJSON *object = cJSON_CreateObject();
-    oct_json_add_count(object, "f32", executed->f32);
-    oct_json_add_count(object, "f16", executed->f16);
-    oct_json_add_count(object, "bf16", executed->bf16);
-    oct_json_add_count(object, "fp8_static", executed->fp8_static);
-    oct_json_add_count(object, "fp8_weight_only", executed->fp8_weight_only);
-    return object;
-}
-
 static cJSON *candidate_json(const oct_compared *candidate)
 {
     cJSON *object = cJSON_CreateObject();
@@ -163,7 +135,7 @@ static cJSON *candidate_json(const oct_compared *candidate)
     cJSON_AddStringToObject(object, candidate->is_policy ? "policy_sha256" : "denoiser_xxh3",
                             candidate->facts.digest);
     add_facts(object, &candidate->facts);
-    cJSON_AddItemToObject(object, "executed_layers", executed_json(&candidate->executed));
+    oct_json_add_executed(object, &candidate->executed);
     cJSON_AddItemToObject(object, "summary", summary_json(&candidate->summary));
     return object;
 }
@@ -175,6 +147,15 @@ cJSON *oct_report_candidates(const oct_comparison *comparison)
         cJSON_AddItemToArray(array, candidate_json(&comparison->candidates[i]));
     }
     return array;
+}
+
+static void add_outcomes(cJSON *object, const oct_comparison *comparison, size_t candidate)
+{
+    cJSON *outcomes = cJSON_AddArrayToObject(object, "outcomes");
+    for (size_t i = 0; i < comparison->jobs->count; i++) {
+        const oct_outcome *outcome = &comparison->candidates[candidate].outcomes[i];
+        cJSON_AddItemToArray(outcomes, outcome_json(outcome, &comparison->jobs->items[i]));
+    }
 }
 
 cJSON *oct_report_json(const oct_comparison *comparison)
@@ -190,16 +171,9 @@ cJSON *oct_report_json(const oct_comparison *comparison)
     cJSON_AddItemToObject(root, "metrics", metrics_json());
     cJSON_AddItemToObject(root, "prompts", prompts_json(comparison));
 
-    cJSON *candidates = oct_report_candidates(comparison), *object;
-    size_t c = 0;
-    cJSON_ArrayForEach(object, candidates)
-    {
-        cJSON *outcomes = cJSON_AddArrayToObject(object, "outcomes");
-        for (size_t i = 0; i < comparison->jobs->count; i++) {
-            cJSON_AddItemToArray(outcomes, outcome_json(&comparison->candidates[c].outcomes[i],
-                                                        &comparison->jobs->items[i]));
-        }
-        c++;
+    cJSON *candidates = oct_report_candidates(comparison);
+    for (size_t i = 0; i < comparison->n_candidates; i++) {
+        add_outcomes(cJSON_GetArrayItem(candidates, (int)i), comparison, i);
     }
     cJSON_AddItemToObject(root, "candidates", candidates);
     return root;
