@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// octavo-calibrate: how large the inputs of a model's layers become.
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "calibrate/collect.h"
+#include "common/cli.h"
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/log.h"
+
+static void print_json(const oct_collection *collection, double elapsed_s)
+{
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddStringToObject(root, "tool", "calibrate");
+    cJSON_AddStringToObject(root, "calibration", collection->options->out);
+    cJSON_AddStringToObject(root, "calibration_sha256", collection->calibration.sha256);
+    cJSON_AddStringToObject(root, "denoiser_xxh3", collection->calibration.denoiser_xxh3);
+    oct_json_add_count(root, "layers", collection->calibration.n_layers);
+    oct_json_add_count(root, "prompts", collection->jobs.count);
+    oct_json_add_count(root, "steps", collection->calibration.steps);
+    oct_json_add_count(root, "peak_memory_bytes", oct_peak_memory_bytes());
+    cJSON_AddNumberToObject(root, "elapsed_s", round(elapsed_s * 1000) / 1000);
+
+    char *text = oct_json_print_line(root);
+    puts(text);
+    free(text);
+    cJSON_Delete(root);
+}
+
+static oct_status run(const oct_collect_options *options, bool as_json, oct_err *err)
+{
+    const double start_s = oct_now_s();
+    oct_collection collection;
+
+    oct_status st = oct_collection_open(&collection, options, err);
+    if (st) return st;
+    st = oct_collection_run(&collection, err);
+    if (!st) {
+        const double elapsed_s = oct_now_s() - start_s;
+        oct_note("wrote ranges of %zu layers over %zu prompts and %zu steps to '%s'",
+                 collection.calibration.n_layers, collection.jobs.count,
+                 (size_t)collection.calibration.steps, options->out);
+        oct_note("peak memory %.2f GB, %.1f s in all", (double)oct_peak_memory_bytes() / 1e9,
+                 elapsed_s);
+        if (as_json) print_json(&collection, elapsed_s);
+    }
+    oct_collection_close(&collection);
+    return st;
+}
+
+static oct_status check_options(oct_collect_options *options, oct_err *err)
+{
+    oct_status st = oct_option_required("model", options->paths.model, err);
+    if (!st) st = oct_option_required("prompts", options->prompts, err);
+    if (!st) st = oct_option_required("out", options->out, err);
+    if (!st) st = oct_sampling_check(&options->sampling, err);
+    return st;
+}
+
+int main(int argc, char **argv)
+{
+    oct_collect_options o = {.sampling = OCT_SAMPLING_DEFAULTS};
+    oct_general general = {0};
+    // clang-format off
+    const oct_opt opts[] = {
+        OPT_GROUP("Input and output"),
+        OPT_TEXT("model", "PATH", &o.paths.model, "16-bit model: a file or a diffusers folder"),
+        OPT_TEXT("prompts", "FILE", &o.prompts,
+                 "prompts (.txt .jsonl .json .tsv .yaml); number i gets seed + i unless it has one"),
+        OPT_COUNT("limit", "N", &o.limit, "use only the first N prompts (default: all)"),
+        OPT_TEXT("out", "FILE", &o.out,
+                 "calibration to write; replaced only when complete"),
+        OPT_SAMPLING(&o.sampling),
+        OPT_MODEL_PARTS(&o.paths),
+        OPT_GENERAL(&general),
+        OPT_END,
+    };
+    // clang-format on
+    const oct_cli cli = {
+        .tool = "calibrate",
+        .summary = "Run a 16-bit SD3.5 model over prompts and record how large each layer's input "
+                   "becomes.",
+        .usage = "--model PATH --prompts FILE --out calibration.json [options]",
+        .examples = {"octavo-calibrate --model stable-diffusion-3.5-large --prompts prompts.txt "
+                     "--limit 64 --out calibration.json",
+                     "octavo-calibrate --model sd3.5_medium.safetensors --clip-l "
+                     "clip_l.safetensors --clip-g clip_g.safetensors --t5 t5xxl.safetensors "
+                     "--tokenizers tokenizers --prompts prompts.jsonl --cfg 5 --steps 40 "
+                     "--out calibration.json"},
+        .opts = opts,
+    };
+    oct_err err;
+    bool is_done = false;
+
+    oct_status st = oct_cli_parse(&cli, argc, argv, &is_done, &err);
+    if (!st && is_done) return oct_cli_finish(&cli, st, &err);
+    if (!st) st = oct_general_apply(&cli, &general, &err);
+    if (!st) st = check_options(&o, &err);
+    if (!st) {
+        o.seed = general.seed;
+        st = run(&o, general.json, &err);
+    }
+    return oct_cli_finish(&cli, st, &err);
+}
