@@ -12,16 +12,16 @@
 static inline float oct_exp(float x)
 {
     const float log2_e = 0x1.715476p+0f;
-    const float ln2_high = 0x1.62ep-1f;    // 12 bits: the product with n is exact
-    const float ln2_low = 0x1.0bfbe8p-15f; // ln 2 - ln2_high
-    const float round = 0x1.8p23f;         // its last place is 1
+    const float ln2_high = 0x1.62ep-1f;     // 12 bits: the product with n is exact
+    const float ln2_low = 0x1.0bfbe8p-15f;  // ln 2 - ln2_high
+    const float round = 0x1.8p23f;          // its last place is 1
 
     x = x < -87.0f ? -87.0f : x;
     x = x > 88.0f ? 88.0f : x;
 
     const float shifted = x * log2_e + round;
     const float n = shifted - round;
-    const float r = (x - n * ln2_high) - n * ln2_low; // |r| <= ln(2) / 2
+    const float r = (x - n * ln2_high) - n * ln2_low;  // |r| <= ln(2) / 2
 
     // Taylor's series: the first term left out is below 2^-27 of the sum.
     float sum = 1.0f / 5040;

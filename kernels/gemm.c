@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// The product is cut into tiles whose size depends on the shape alone; each is one thread's, which
+// widens its rows of w and calls BLAS. BLAS is serial inside a parallel region, so the thread count
+// does not change the result, which OpenBLAS's own threads do.
 #include "kernels/ops.h"
 
 #include <assert.h>
@@ -10,97 +14,96 @@
 #include "kernels/kernels.h"
 #include "kernels/scratch.h"
 
-#define PANEL_FLOATS ((size_t)1 << 20)  // 4 MiB: in cache, and enough rows for a full-speed GEMM
-#define CHUNK_ROWS ((size_t)8)          // rows of w that one thread widens for a few rows of x
-#define FEW_ROWS ((size_t)4)            // up to here packing costs more than it saves
+#define TILE_M ((size_t)256)       // rows of x: enough to make up for widening rows of w
+#define TILE_N ((size_t)128)       // rows of w
+#define TILE_N_SMALL ((size_t)64)  // where there would be too few tiles for the threads
+#define TILE_N_FEW ((size_t)8)     // for few rows of x
+#define FEW_ROWS ((size_t)4)       // up to here packing costs more than it saves
+#define SCRATCH_FLOATS ((size_t)1 << 20)
 
-typedef struct weights {
-    const char *data;
+typedef struct product {
+    float *y;
+    const float *x, *bias;
+    const char *w;
     oct_dtype dtype;
-    size_t k, row_bytes;
-} weights;
+    float scale;
+    size_t m, n, k;
+} product;
 
-static void fill_bias(float *y, const float *bias, size_t m, size_t n)
+static size_t smaller(size_t a, size_t b)
 {
-#pragma omp parallel for if (m * n > 65536)
-    for (size_t i = 0; i < m; i++) memcpy(y + i * n, bias, n * sizeof *y);
+    return a < b ? a : b;
 }
 
-// Rows [first, first + rows) as binary32: in place where they are that already, else in `scratch`.
-static const float *widen_rows(const weights *w, size_t first, size_t rows, float *scratch)
+static size_t tile_rows_of_w(const product *p)
 {
-    const char *data = w->data + first * w->row_bytes;
-    if (w->dtype == OCT_F32) return (const float *)data;
-    oct_widen(scratch, w->dtype, data, rows * w->k);
+    size_t rows = p->n < 8 * TILE_N ? TILE_N_SMALL : TILE_N;
+    if (p->m <= FEW_ROWS) rows = TILE_N_FEW;
+    rows = smaller(rows, SCRATCH_FLOATS / p->k);
+    return rows > 0 ? rows : 1;
+}
+
+// Rows of w as binary32: in place where they are that already, else in `scratch`.
+static const float *widen_rows(const product *p, size_t first, size_t rows, float *scratch)
+{
+    const char *data = p->w + first * p->k * (oct_dtype_bits(p->dtype) / 8);
+    if (p->dtype == OCT_F32) return (const float *)data;
+    oct_widen(scratch, p->dtype, data, rows * p->k);
     return scratch;
 }
 
-static const float *widen_panel(const weights *w, size_t first, size_t rows, float *scratch)
+static void multiply_tile(const product *p, size_t i, size_t tile_m, size_t j, size_t tile_n,
+                          float *scratch)
 {
-    if (w->dtype == OCT_F32) return widen_rows(w, first, rows, scratch);
-#pragma omp parallel for
-    for (size_t row = 0; row < rows; row++) {
-        widen_rows(w, first + row, 1, scratch + row * w->k);
+    const int k = (int)p->k, n = (int)p->n;
+    const float *x = p->x + i * p->k, *w = widen_rows(p, j, tile_n, scratch);
+    const float beta = p->bias ? 1.0f : 0.0f;
+    float *y = p->y + i * p->n + j;
+
+    for (size_t row = 0; p->bias && row < tile_m; row++)
+        memcpy(y + row * p->n, p->bias + j, tile_n * sizeof *y);
+    if (p->m > FEW_ROWS) {
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)tile_m, (int)tile_n, k, p->scale,
+                    x, k, w, k, beta, y, n);
+        return;
     }
-    return scratch;
+    for (size_t row = 0; row < tile_m; row++)
+        cblas_sgemv(CblasRowMajor, CblasNoTrans, (int)tile_n, k, p->scale, w, k, x + row * p->k, 1,
+                    beta, y + row * p->n, 1);
 }
 
-// A GEMM would pack all of w for little work: go through w once, in threads, row by row of x. BLAS
-// is serial inside a parallel region, so the thread count does not change the result.
-static void multiply_few_rows(float *y, const float *x, const weights *w, float scale, float beta,
-                              size_t m, size_t n)
+static void multiply(const product *p)
 {
-    const size_t k = w->k;
+    const size_t rows = tile_rows_of_w(p);
+    const size_t tiles_m = (p->m + TILE_M - 1) / TILE_M, tiles_n = (p->n + rows - 1) / rows;
 
 #pragma omp parallel
     {
-        float *scratch = w->dtype == OCT_F32 ? NULL : oct_scratch_alloc(CHUNK_ROWS * k);
-#pragma omp for
-        for (size_t first = 0; first < n; first += CHUNK_ROWS) {
-            const size_t rows = n - first < CHUNK_ROWS ? n - first : CHUNK_ROWS;
-            const float *chunk = widen_rows(w, first, rows, scratch);
-            for (size_t i = 0; i < m; i++) {
-                cblas_sgemv(CblasRowMajor, CblasNoTrans, (int)rows, (int)k, scale, chunk, (int)k,
-                            x + i * k, 1, beta, y + i * n + first, 1);
-            }
+        float *scratch = p->dtype == OCT_F32 ? NULL : oct_scratch_alloc(rows * p->k);
+#pragma omp for schedule(dynamic)
+        for (size_t tile = 0; tile < tiles_m * tiles_n; tile++) {
+            const size_t i = tile % tiles_m * TILE_M, j = tile / tiles_m * rows;
+            multiply_tile(p, i, smaller(p->m - i, TILE_M), j, smaller(p->n - j, rows), scratch);
         }
         free(scratch);
     }
-}
-
-static void multiply_panels(float *y, const float *x, const weights *w, float scale, float beta,
-                            size_t m, size_t n)
-{
-    const size_t k = w->k;
-    size_t panel = n;
-    float *scratch = NULL;
-
-    if (w->dtype != OCT_F32) {
-        if (panel > PANEL_FLOATS / k) panel = PANEL_FLOATS / k;
-        if (panel < CHUNK_ROWS) panel = CHUNK_ROWS;
-        scratch = oct_scratch_alloc(panel * k);
-    }
-    for (size_t first = 0; first < n; first += panel) {
-        const size_t rows = n - first < panel ? n - first : panel;
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)rows, (int)k, scale, x,
-                    (int)k, widen_panel(w, first, rows, scratch), (int)k, beta, y + first, (int)n);
-    }
-    free(scratch);
 }
 
 void oct_gemm_weights(float *y, const float *x, oct_dtype dtype, const void *w, const float *bias,
                       float scale, size_t m, size_t n, size_t k)
 {
     assert(k > 0 && m <= INT_MAX && n <= INT_MAX && k <= INT_MAX);
-    const weights matrix = {w, dtype, k, k * (oct_dtype_bits(dtype) / 8)};
-    const float beta = bias ? 1.0f : 0.0f;
-
-    if (m == 0 || n == 0) return;
-    if (bias) fill_bias(y, bias, m, n);
-    if (m <= FEW_ROWS)
-        multiply_few_rows(y, x, &matrix, scale, beta, m, n);
-    else
-        multiply_panels(y, x, &matrix, scale, beta, m, n);
+    multiply(&(product){
+        .y = y,
+        .x = x,
+        .bias = bias,
+        .w = w,
+        .dtype = dtype,
+        .scale = scale,
+        .m = m,
+        .n = n,
+        .k = k,
+    });
 }
 
 void oct_gemm(float *y, const float *x, const float *w, const float *bias, float scale, size_t m,

@@ -6,12 +6,12 @@
 
 #include "kernels/kernels.h"
 
-oct_absmax_f16_fn  oct_absmax_f16_c,  oct_absmax_f16_avx2,  oct_absmax_f16_avx512;
+oct_absmax_f16_fn oct_absmax_f16_c, oct_absmax_f16_avx2, oct_absmax_f16_avx512;
 oct_absmax_bf16_fn oct_absmax_bf16_c, oct_absmax_bf16_avx2, oct_absmax_bf16_avx512;
-oct_absmax_f32_fn  oct_absmax_f32_c,  oct_absmax_f32_avx2,  oct_absmax_f32_avx512;
-oct_encode_f16_fn  oct_encode_f16_c,  oct_encode_f16_avx2,  oct_encode_f16_avx512;
+oct_absmax_f32_fn oct_absmax_f32_c, oct_absmax_f32_avx2, oct_absmax_f32_avx512;
+oct_encode_f16_fn oct_encode_f16_c, oct_encode_f16_avx2, oct_encode_f16_avx512;
 oct_encode_bf16_fn oct_encode_bf16_c, oct_encode_bf16_avx2, oct_encode_bf16_avx512;
-oct_encode_f32_fn  oct_encode_f32_c,  oct_encode_f32_avx2,  oct_encode_f32_avx512;
+oct_encode_f32_fn oct_encode_f32_c, oct_encode_f32_avx2, oct_encode_f32_avx512;
 oct_decode_e4m3_fn oct_decode_e4m3_c, oct_decode_e4m3_avx2, oct_decode_e4m3_avx512;
-oct_widen_f16_fn   oct_widen_f16_c,   oct_widen_f16_avx2,   oct_widen_f16_avx512;
-oct_widen_bf16_fn  oct_widen_bf16_c,  oct_widen_bf16_avx2,  oct_widen_bf16_avx512;
+oct_widen_f16_fn oct_widen_f16_c, oct_widen_f16_avx2, oct_widen_f16_avx512;
+oct_widen_bf16_fn oct_widen_bf16_c, oct_widen_bf16_avx2, oct_widen_bf16_avx512;

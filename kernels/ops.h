@@ -2,9 +2,9 @@
 //
 // The operations of a diffusion transformer and its VAE on the CPU, in binary32.
 //
-// These use OpenMP threads themselves (GEMM: OpenBLAS's, which are the same threads). Matrices are
-// row-major and dense unless a stride is given. Statistics are accumulated in binary32 or better.
-// In-place is allowed where said. Nothing here fails; sizes are asserted.
+// These use OpenMP threads themselves, in pieces that do not depend on their number: neither do the
+// results. Matrices are row-major and dense unless a stride is given. Statistics are accumulated in
+// binary32 or better. In-place is allowed where said. Nothing here fails; sizes are asserted.
 #pragma once
 
 #include <stdbool.h>
@@ -17,7 +17,7 @@ void oct_gemm(float *y, const float *x, const float *w, const float *bias, float
               size_t n, size_t k);
 
 // The same with weights in their stored type (F32, F16, BF16, F8_E4M3, F8_E5M2), widened exactly
-// in panels, so that no full F32 copy ever exists. FP8 codes enter as they are: `scale` applies to
+// in tiles, so that no full F32 copy ever exists. FP8 codes enter as they are: `scale` applies to
 // the accumulated product.
 void oct_gemm_weights(float *y, const float *x, oct_dtype dtype, const void *w, const float *bias,
                       float scale, size_t m, size_t n, size_t k);

@@ -12,7 +12,7 @@
 
 static inline void decode_16(float *x, const uint8_t *q, __m256 scale)
 {
-    const __m256i nan = _mm256_set1_epi16(0x3f80); // the shifted magnitude of 0x7f
+    const __m256i nan = _mm256_set1_epi16(0x3f80);  // the shifted magnitude of 0x7f
     const __m256i wide = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)q));
     // s eeee mmm 00000000 -> s s eeee mmm 0000000 -> s 0 eeee mmm 0000000
     __m256i half = _mm256_srai_epi16(_mm256_slli_epi16(wide, 8), 1);

@@ -5,7 +5,7 @@
 
 #include <immintrin.h>
 
-static inline __mmask16 first(size_t n) // n < 16
+static inline __mmask16 first(size_t n)  // n < 16
 {
     return (__mmask16)((1u << n) - 1);
 }
@@ -14,7 +14,7 @@ static inline __mmask16 first(size_t n) // n < 16
 // the tail has one.
 static inline __m512 decode_16(__m128i q, __m512 scale)
 {
-    const __m256i nan = _mm256_set1_epi16(0x3f80); // the shifted magnitude of 0x7f
+    const __m256i nan = _mm256_set1_epi16(0x3f80);  // the shifted magnitude of 0x7f
     const __m256i wide = _mm256_cvtepu8_epi16(q);
     __m256i half = _mm256_srai_epi16(_mm256_slli_epi16(wide, 8), 1);
     half = _mm256_and_si256(half, _mm256_set1_epi16((short)0xbf80));

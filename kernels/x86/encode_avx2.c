@@ -25,7 +25,7 @@ static inline __m256i round_magnitude(__m256 quotient)
     const __m256i subnormal =
         _mm256_sub_epi32(_mm256_castps_si256(_mm256_add_ps(m, magic)), _mm256_castps_si256(magic));
 
-    const __m256i is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(121 << 23), bits); // 2^-6
+    const __m256i is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(121 << 23), bits);  // 2^-6
     return _mm256_blendv_epi8(normal, subnormal, is_small);
 }
 

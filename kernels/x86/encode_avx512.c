@@ -19,7 +19,7 @@ static inline __m512i round_magnitude(__m512 quotient)
     const __m512i normal =
         _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(bits, odd), bias), 20);
 
-    const __mmask16 is_small = _mm512_cmplt_epi32_mask(bits, _mm512_set1_epi32(121 << 23)); // 2^-6
+    const __mmask16 is_small = _mm512_cmplt_epi32_mask(bits, _mm512_set1_epi32(121 << 23));  // 2^-6
     return _mm512_mask_sub_epi32(normal, is_small, _mm512_castps_si512(_mm512_add_ps(m, magic)),
                                  _mm512_castps_si512(magic));
 }

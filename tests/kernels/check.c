@@ -18,7 +18,7 @@
 #define REGION_BYTES ((size_t)1 << 20)
 #define GUARD_BYTES ((size_t)64)
 #define GUARD 0xa5
-#define QUIET 0x00400000u // of a NaN in binary32
+#define QUIET 0x00400000u  // of a NaN in binary32
 #define MISMATCHES_SHOWN 8
 
 const size_t check_sizes[] = {0,  1,  2,  3,  7,   8,   9,   15,  16,  17,  31,   32,   33,
@@ -70,7 +70,7 @@ uint32_t check_random(check *t)
 static void map_regions(void)
 {
     // The page behind the input is there and cannot be touched.
-    const size_t page = 65536; // the largest page size in use
+    const size_t page = 65536;  // the largest page size in use
     input_region =
         mmap(NULL, REGION_BYTES + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     output_regions[0] = malloc(REGION_BYTES);
@@ -230,7 +230,7 @@ typedef struct options {
 
 static uint64_t hash_name(const char *name)
 {
-    uint64_t hash = 14695981039346656037u; // FNV-1a
+    uint64_t hash = 14695981039346656037u;  // FNV-1a
     for (; *name; name++) hash = (hash ^ (unsigned char)*name) * 1099511628211u;
     return hash;
 }

@@ -19,33 +19,33 @@
 typedef struct check {
     const char *operation, *level;
     const oct_kernels *want, *got;
-    uint64_t state; // of the random numbers: seed and operation decide it, not the level
-    char what[160]; // the case at hand, for reports
+    uint64_t state;  // of the random numbers: seed and operation decide it, not the level
+    char what[160];  // the case at hand, for reports
     unsigned cases, mismatches;
     bool is_bench;
 } check;
 
 typedef enum check_pattern {
     CHECK_UNIFORM,
-    CHECK_OUTLIERS,  // mostly small, some a thousand times larger
-    CHECK_ZEROS,     // of both signs
-    CHECK_SUBNORMAL, // in E4M3 at this scale, or in the input's own type
-    CHECK_TIES,      // scale times E4M3's values and midpoints, and their neighbours
-    CHECK_OVERFLOW,  // around scale * 448 and the input type's largest
-    CHECK_NONFINITE, // NaN and infinities among uniform numbers
+    CHECK_OUTLIERS,   // mostly small, some a thousand times larger
+    CHECK_ZEROS,      // of both signs
+    CHECK_SUBNORMAL,  // in E4M3 at this scale, or in the input's own type
+    CHECK_TIES,       // scale times E4M3's values and midpoints, and their neighbours
+    CHECK_OVERFLOW,   // around scale * 448 and the input type's largest
+    CHECK_NONFINITE,  // NaN and infinities among uniform numbers
     CHECK_ANY_BITS,
     CHECK_PATTERNS
 } check_pattern;
 
 extern const char *const check_pattern_name[CHECK_PATTERNS];
-extern const size_t check_sizes[]; // ragged around 8, 16, 32, 64 and 128 lanes; ends with SIZE_MAX
-extern const oct_kernels check_reference; // the integer-only model
+extern const size_t check_sizes[];  // ragged around 8, 16, 32, 64 and 128 lanes; ends with SIZE_MAX
+extern const oct_kernels check_reference;  // the integer-only model
 
 // Begin a case; the text appears with each of its mismatches.
 __attribute__((format(printf, 2, 3))) void check_case(check *t, const char *format, ...);
 
 uint32_t check_random(check *t);
-float check_random_scale(check *t); // finite and > 0: powers of two, likely ones, extremes
+float check_random_scale(check *t);  // finite and > 0: powers of two, likely ones, extremes
 
 // `bytes` of input that end `gap` bytes before an unreadable page. The next call reuses them.
 void *check_input(check *t, size_t bytes, size_t gap);

@@ -12,9 +12,9 @@
 #include "common/number.h"
 
 #define SAMPLES 11
-#define CACHE_NUMBERS ((size_t)64 << 10)  // 128 KiB of F16 and as much or less of output: in L2
-#define MEMORY_NUMBERS ((size_t)48 << 20) // beyond any last-level cache
-#define SAMPLE_NS_MIN 300000.0            // the clock and the call no longer count
+#define CACHE_NUMBERS ((size_t)64 << 10)   // 128 KiB of F16 and as much or less of output: in L2
+#define MEMORY_NUMBERS ((size_t)48 << 20)  // beyond any last-level cache
+#define SAMPLE_NS_MIN 300000.0             // the clock and the call no longer count
 
 typedef struct timing {
     double gb_per_s, spread_percent, copy_percent;
@@ -56,7 +56,7 @@ static double time_copies(const subject *s, unsigned repeats)
     const double start = now_ns();
     for (unsigned i = 0; i < repeats; i++) {
         memcpy(s->y, s->x, half);
-        __asm__ volatile("" : : "r"(s->y) : "memory"); // or the compiler would drop all but one
+        __asm__ volatile("" : : "r"(s->y) : "memory");  // or the compiler would drop all but one
     }
     return (now_ns() - start) / repeats;
 }

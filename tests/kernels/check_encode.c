@@ -33,7 +33,7 @@ static void check_patterns(check *t, oct_dtype dtype, size_t n, size_t gap)
 
     for (check_pattern p = 0; p < CHECK_PATTERNS; p++) {
         for (int i = 0; i < 4; i++) {
-            const float scale = i ? check_random_scale(t) : 1.0f; // at 1 every tie is exact
+            const float scale = i ? check_random_scale(t) : 1.0f;  // at 1 every tie is exact
             void *x = check_input(t, n * bytes, gap * bytes);
             check_case(t, "%s, n %zu, %zu before the end, scale %a", check_pattern_name[p], n, gap,
                        scale);

@@ -13,7 +13,7 @@ const char *const check_pattern_name[CHECK_PATTERNS] = {
     "uniform", "outliers", "zeros", "subnormal", "ties", "overflow", "nonfinite", "any bits",
 };
 
-static float unit(check *t) // -1..1
+static float unit(check *t)  // -1..1
 {
     return (float)((int32_t)check_random(t) * 0x1p-31);
 }
@@ -34,7 +34,7 @@ float check_random_scale(check *t)
     }
 }
 
-static float near(check *t, float value) // the value, or one of its neighbours
+static float near(check *t, float value)  // the value, or one of its neighbours
 {
     switch (check_random(t) % 3) {
     case 0:
@@ -109,7 +109,7 @@ void check_fill(check *t, check_pattern pattern, oct_dtype dtype, void *x, size_
 {
     for (size_t i = 0; i < n; i++) {
         const float value = number(t, pattern, dtype, scale);
-        const bool is_any = pattern == CHECK_ANY_BITS; // any 16 bits, not any float rounded
+        const bool is_any = pattern == CHECK_ANY_BITS;  // any 16 bits, not any float rounded
         uint16_t half = (uint16_t)check_random(t);
 
         if (dtype == OCT_F16 && !is_any) half = oct_f32_to_f16(value);

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-typedef struct parts { // (-1)^is_negative * significand * 2^exponent
+typedef struct parts {  // (-1)^is_negative * significand * 2^exponent
     bool is_negative, is_nan, is_infinite;
     uint64_t significand;
     int exponent;
@@ -70,7 +70,7 @@ static parts divide(parts x, parts scale)
 
 static uint8_t round_e4m3(parts v)
 {
-    const int top = v.exponent + bit_length(v.significand) - 1; // 2^top <= v
+    const int top = v.exponent + bit_length(v.significand) - 1;  // 2^top <= v
     if (top > 8) return 0x7e;
 
     const int unit = (top < -6 ? -6 : top) - 3;
@@ -121,7 +121,7 @@ static void decode_e4m3(float *x, const uint8_t *q, size_t n, float scale)
         // No infinity: the top exponent is an ordinary one, but for its last code.
         p.is_nan = (q[i] & 0x7f) == 0x7f;
         p.is_infinite = false;
-        x[i] = (float)(put_together(p) * scale); // 4 by 24 bits: exact before this rounding
+        x[i] = (float)(put_together(p) * scale);  // 4 by 24 bits: exact before this rounding
     }
 }
 
