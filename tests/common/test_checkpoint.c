@@ -251,6 +251,11 @@ static void separate_files_may_have_prefixes(void)
     check_list(&(oct_model_paths){.t5 = put_model("t5", "text_encoders.t5xxl.transformer.a "
                                                         "text_encoders.t5xxl.logit_scale")},
                "t5:text_encoders.t5xxl.transformer.|a other:|text_encoders.t5xxl.logit_scale");
+    // The rest of two files may have equal names: nobody uses it.
+    check_list(
+        &(oct_model_paths){.vae = put_model("vae", "vae.x loose"),
+                           .clip_l = put_model("l", "text_encoders.clip_l.transformer.a loose")},
+        "vae:vae.|x clip-l:text_encoders.clip_l.transformer.|a other:|loose other:|loose");
 }
 
 static void a_separate_file_replaces_a_whole_component(void)
