@@ -161,11 +161,11 @@ static oct_status save(oct_collection *collection, oct_err *err)
 
 oct_status oct_collection_run(oct_collection *collection, oct_err *err)
 {
-    oct_status st = oct_source_read_denoiser_digest(&collection->pipeline.source,
-                                                    collection->calibration.denoiser_xxh3, err);
+    oct_status st = oct_jobs_encode(&collection->jobs, &collection->pipeline,
+                                    collection->options->sampling.t5_tokens, err);
     if (!st) {
-        st = oct_jobs_encode(&collection->jobs, &collection->pipeline,
-                             collection->options->sampling.t5_tokens, err);
+        st = oct_source_read_denoiser_digest(&collection->pipeline.source,
+                                             collection->calibration.denoiser_xxh3, err);
     }
     if (!st) st = sample(collection, err);
     if (!st) st = save(collection, err);

@@ -159,11 +159,11 @@ oct_status oct_drawing_run(oct_drawing *drawing, oct_err *err)
 {
     drawing->model_name = oct_model_name(&drawing->arena, drawing->options->paths.model);
 
-    oct_status st =
-        oct_source_read_denoiser_digest(&drawing->pipeline.source, drawing->denoiser_xxh3, err);
+    oct_status st = oct_jobs_encode(&drawing->jobs, &drawing->pipeline,
+                                    drawing->options->sampling.t5_tokens, err);
     if (!st) {
-        st = oct_jobs_encode(&drawing->jobs, &drawing->pipeline,
-                             drawing->options->sampling.t5_tokens, err);
+        st =
+            oct_source_read_denoiser_digest(&drawing->pipeline.source, drawing->denoiser_xxh3, err);
     }
     if (!st) st = load_denoiser(drawing, err);
     if (!st) st = oct_folder_make(drawing->options->out, err);
