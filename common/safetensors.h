@@ -65,8 +65,8 @@ oct_status oct_safetensors_read(const oct_safetensors *st, const oct_st_tensor *
 // Of a tensor that passed the checks.
 uint64_t oct_st_elements(const oct_st_tensor *tensor);
 
-// Set tensor->bytes from dtype, rank and shape. OCT_EFORMAT when a dimension is over OCT_ST_DIM_MAX,
-// the product overflows or is not a whole number of bytes.
+// Set tensor->bytes from dtype, rank and shape. OCT_EFORMAT when a dimension is over
+// OCT_ST_DIM_MAX, the product overflows or is not a whole number of bytes.
 oct_status oct_st_size(oct_st_tensor *tensor, oct_err *err);
 
 // All that oct_safetensors_open() checks, for a header already in memory: its JSON without the
