@@ -10,8 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "common/clock.h"
 
 #define DELAY_S 0.5
 #define INTERVAL_S (1 / 6.0)
@@ -22,13 +23,6 @@
 static bool is_allowed;
 static atomic_bool is_standing; // a line is on the terminal, whoever drew it
 static pthread_mutex_t draw_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static double now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 static void write_terminal(const char *text, size_t bytes)
 {
@@ -61,7 +55,7 @@ void oct_progress_begin(oct_progress *progress, const char *label, uint64_t tota
     *progress = (oct_progress){.label = label,
                                .unit = unit,
                                .total = total,
-                               .started_s = now_s(),
+                               .started_s = oct_now_s(),
                                .is_enabled = is_allowed};
 }
 
@@ -85,7 +79,7 @@ void oct_progress_add(oct_progress *progress, uint64_t done)
 
     // Whoever finds the lock taken leaves the drawing to its holder.
     if (pthread_mutex_trylock(&draw_lock) != 0) return;
-    const double time_s = now_s();
+    const double time_s = oct_now_s();
     if (time_s - progress->started_s >= DELAY_S && time_s - progress->drawn_s >= INTERVAL_S) {
         draw(progress, time_s);
     }

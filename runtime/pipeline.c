@@ -8,21 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "runtime/noise.h"
 #include "runtime/options.h"
 
 #define DOWNSCALE 8  // pixels of a latent's side
 #define SHIFT 3.0    // of all SD3.5 models
-
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 oct_status oct_pipeline_open(oct_pipeline *pipeline, const oct_model_paths *paths, oct_err *err)
 {
@@ -49,23 +42,23 @@ oct_status oct_pipeline_encode(oct_pipeline *pipeline, const char *const *texts,
         .tokenizers = pipeline->tokenizers,
         .t5_tokens = t5_tokens ? t5_tokens : OCT_T5_TOKENS_DEFAULT,
     };
-    const double start = seconds();
+    const double start = oct_now_s();
     const oct_status st = oct_conditioning_encode(out, texts, n, &pipeline->source,
                                                   &pipeline->denoiser, &params, err);
-    if (!st) oct_verbose("encoded %zu texts in %.1f s", n, seconds() - start);
+    if (!st) oct_verbose("encoded %zu texts in %.1f s", n, oct_now_s() - start);
     return st;
 }
 
 oct_status oct_pipeline_load_denoiser(oct_pipeline *pipeline, const oct_plan *plan, oct_err *err)
 {
-    const double start = seconds();
+    const double start = oct_now_s();
     oct_pipeline_unload_denoiser(pipeline);
     const oct_status st =
         oct_mmdit_load(&pipeline->mmdit, &pipeline->source, &pipeline->denoiser, plan, err);
     if (st) return st;
     pipeline->has_mmdit = true;
     oct_verbose("loaded the denoiser, %zu layers, in %.1f s", pipeline->denoiser.n_layers,
-                seconds() - start);
+                oct_now_s() - start);
     return OCT_OK;
 }
 
@@ -219,11 +212,11 @@ out:
 static oct_status load_vae(oct_pipeline *pipeline, oct_err *err)
 {
     if (pipeline->has_vae) return OCT_OK;
-    const double start = seconds();
+    const double start = oct_now_s();
     const oct_status st = oct_vae_load(&pipeline->vae, &pipeline->source, err);
     if (st) return st;
     pipeline->has_vae = true;
-    oct_verbose("loaded the VAE in %.1f s", seconds() - start);
+    oct_verbose("loaded the VAE in %.1f s", oct_now_s() - start);
     if (pipeline->vae.latent_channels == pipeline->denoiser.channels &&
         pipeline->vae.downscale == DOWNSCALE) {
         return OCT_OK;
@@ -244,7 +237,7 @@ oct_status oct_pipeline_decode(oct_pipeline *pipeline, const float *latent, size
 
     oct_status st = load_vae(pipeline, err);
     if (st) return st;
-    const double start = seconds();
+    const double start = oct_now_s();
     float *z = malloc(n * sizeof *z), *planar = malloc(3 * pixels * sizeof *planar);
     if (!z || !planar) {
         st = oct_fail(err, OCT_ENOMEM, "out of memory for a picture of %zux%zu", width, height);
@@ -255,7 +248,7 @@ oct_status oct_pipeline_decode(oct_pipeline *pipeline, const float *latent, size
     if (!st) st = oct_image_init(image, width, height, err);
     if (st) goto out;
     oct_image_from_planar(image, planar);
-    oct_verbose("decoded %zux%zu pixels in %.1f s", width, height, seconds() - start);
+    oct_verbose("decoded %zux%zu pixels in %.1f s", width, height, oct_now_s() - start);
 
 out:
     free(z);
