@@ -50,11 +50,16 @@ static oct_status compare_pair(const oct_texts *paths, const oct_gate *gate, boo
 
     oct_status st = oct_image_load_png(&reference, paths->items[0], err);
     if (!st) st = oct_image_load_png(&test, paths->items[1], err);
-    if (!st) st = oct_metrics_measure(&metrics, NULL, &reference, &test, err);
-    if (!st) {
-        *passes = oct_gate_judge(gate, &metrics).n_failures == 0;
-        print_pair(&metrics, *passes, as_json);
+    if (st) goto out;
+    st = oct_metrics_measure(&metrics, NULL, &reference, &test, err);
+    if (st) {
+        oct_wrap(err, st, "cannot compare '%s' with '%s'", paths->items[0], paths->items[1]);
+        goto out;
     }
+    *passes = oct_gate_judge(gate, &metrics).n_failures == 0;
+    print_pair(&metrics, *passes, as_json);
+
+out:
     oct_image_deinit(&reference);
     oct_image_deinit(&test);
     return st;
