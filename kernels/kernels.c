@@ -4,20 +4,31 @@
 #include "kernels/kernels.h"
 
 #include <assert.h>
+#include <stdbool.h>
 #include <string.h>
+#if OCT_X86_64
+#include <cpuid.h>
+#endif
 
 #include "common/number.h"
 #include "kernels/levels.h"
 
 static oct_kernels active;
 
+#if OCT_X86_64
+static bool has_f16c(void)  // clang's __builtin_cpu_supports does not know it
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
 unsigned oct_cpu_features(void)
 {
     unsigned features = 0;
 #if OCT_X86_64
-    __builtin_cpu_init();  // we may run before libgcc's own constructor
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("f16c"))
+    __builtin_cpu_init();  // we may run before the compiler's own constructor
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())
         features |= OCT_CPU_AVX2;
     if (features && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
