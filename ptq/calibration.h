@@ -10,8 +10,10 @@
 //    "layers": {"joint_blocks.0.x_block.attn.qkv":
 //        {"amax": 7.25, "cond": [..per step..], "uncond": [..per step..]}}}
 //
-// "uncond" is empty without guidance. Numbers are binary32 values printed so that they read back
-// to the same bits.
+// "uncond" is empty without guidance. Ranges are binary32 values, printed with the fewest digits
+// that read back to the same bits. A seed above 2^53 does not fit a JSON number. "amax" is at least
+// the largest of the steps; 0 means that the layer saw nothing but zeros, and a plan treats it like
+// a layer without a range.
 #pragma once
 
 #include <stddef.h>
@@ -40,7 +42,8 @@ typedef struct oct_calibration {
 } oct_calibration;
 
 // Strict: unknown keys, duplicate layers, negative, zero-length or non-finite values are
-// OCT_EFORMAT naming file and layer.
+// OCT_EFORMAT naming file and layer; another version is OCT_EUNSUPPORTED. On failure `calibration`
+// is left empty.
 oct_status oct_calibration_load(oct_calibration *calibration, const char *path, oct_err *err);
 oct_status oct_calibration_save(oct_calibration *calibration, const char *path, oct_err *err);
 void oct_calibration_deinit(oct_calibration *calibration);

@@ -62,7 +62,7 @@ bool oct_stream_parse(const char *name, oct_stream_kind *stream)
 
 typedef enum block_place { EVERY_BLOCK, NOT_LAST, DUAL_ONLY } block_place;
 
-enum { // what a feature count is; below these: multiples of hidden
+enum {  // what a feature count is; below these: multiples of hidden
     TIME_SIZE = 100,
     CONTEXT_SIZE,
     POOLED_SIZE,
@@ -72,11 +72,11 @@ enum { // what a feature count is; below these: multiples of hidden
 };
 
 typedef struct layer_row {
-    const char *name; // after "joint_blocks.N." in a block
+    const char *name;  // after "joint_blocks.N." in a block
     oct_role role;
     oct_stream_kind stream;
     block_place place;
-    int out, in; // one of the above or a multiple of hidden
+    int out, in;  // one of the above or a multiple of hidden
 } layer_row;
 
 // clang-format off
@@ -117,12 +117,12 @@ static const struct { const char *name; block_place place; } norm_rows[] = {
 // clang-format on
 
 #define LAYERS_PER_BLOCK COUNT(block_rows)
-#define BLOCK_TENSORS_MIN 14 // of the last block without norms
+#define BLOCK_TENSORS_MIN 14  // of the last block without norms
 
-typedef struct layer_survey { // what oct_denoiser_init works with
+typedef struct layer_survey {  // what oct_denoiser_init works with
     oct_denoiser *denoiser;
     const oct_source *source;
-    bool *is_known; // [n_tensors] of the source
+    bool *is_known;  // [n_tensors] of the source
 } layer_survey;
 
 static bool has_place(const oct_denoiser *denoiser, block_place place, int block)
@@ -274,7 +274,7 @@ static oct_status find_depth(layer_survey *survey, oct_err *err)
         if (tensor->component != OCT_DENOISER) continue;
         if (!oct_name_index(tensor->name, "joint_blocks.", &block)) continue;
         if ((size_t)block * BLOCK_TENSORS_MIN >=
-            n_denoiser) { // bounds the work by the size of the file
+            n_denoiser) {  // bounds the work by the size of the file
             return oct_fail(err, OCT_EFORMAT, "'%s' is of block %u, but there are only %zu tensors",
                             tensor->name, block, n_denoiser);
         }
@@ -454,7 +454,7 @@ static bool is_fp8_companion(const oct_denoiser *denoiser, const char *name)
             oct_denoiser_find(denoiser, layer));
 }
 
-static oct_status check_unknown(const layer_survey *survey, oct_err *err)
+static oct_status sum_and_check(const layer_survey *survey, oct_err *err)
 {
     const oct_source *source = survey->source;
     const char *first = NULL;
@@ -463,7 +463,9 @@ static oct_status check_unknown(const layer_survey *survey, oct_err *err)
 
     for (size_t i = 0; i < source->n_tensors; i++) {
         const oct_source_tensor *tensor = &source->tensors[i];
-        if (tensor->component != OCT_DENOISER || survey->is_known[i]) continue;
+        if (tensor->component != OCT_DENOISER) continue;
+        survey->denoiser->bytes += tensor->bytes;
+        if (survey->is_known[i]) continue;
         if (is_fp8_companion(survey->denoiser, tensor->name)) continue;
         if (n++ == 0) first = tensor->name;
     }
@@ -499,7 +501,7 @@ static oct_status survey_all(layer_survey *survey, oct_err *err)
     find_features(survey);
     st = find_dimensions(survey, err);
     if (!st) st = take_layers(survey, err);
-    if (!st) st = check_unknown(survey, err);
+    if (!st) st = sum_and_check(survey, err);
     return st;
 }
 

@@ -41,6 +41,7 @@ typedef struct oct_denoiser {
     uint64_t hidden, context_width, pooled_width, channels, patch, table_side;
     bool has_qk_norm;
     bool *is_dual;                       // [depth]
+    uint64_t bytes;                      // of all its tensors, FP8 scales and markers included
     const char *variant;                 // "SD3.5 Large", "SD3.5 Medium", "SD3 Medium", "custom"
 } oct_denoiser;
 

@@ -11,14 +11,14 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-enum {                // what a row says besides the two names
-    SWAPPED = 1,      // the halves of rows change places
-    SWAPPED_LAST = 2, // only in the last block
-    FLAT = 4,         // linear in diffusers, 1x1 convolution in SAI naming
+enum {                 // what a row says besides the two names
+    SWAPPED = 1,       // the halves of rows change places
+    SWAPPED_LAST = 2,  // only in the last block
+    FLAT = 4,          // linear in diffusers, 1x1 convolution in SAI naming
 };
 
 typedef struct name_row {
-    const char *diffusers, *sai; // '#': an index; '~' in `sai`: levels - 1 - index
+    const char *diffusers, *sai;  // '#': an index; '~' in `sai`: levels - 1 - index
     oct_slot slot;
     unsigned flags;
 } name_row;

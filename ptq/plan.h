@@ -17,8 +17,11 @@ typedef struct oct_decision {
     oct_weights weights;
     oct_inputs inputs;        // NONE for kept layers
     float input_scale;        // > 0 with static inputs, else 0
-    int rule;                 // of the policy; -1: its default
-    const char *reason;       // "rule 2", "default", "no calibrated range: weight only", ...
+    int rule;                 // of the policy, from 0; -1: its default
+    const char *reason;       // "rule 2" (counted from 1), "default", or why it is otherwise:
+                              // "convolution: no loader reads it in FP8",
+                              // "features are not multiples of 16: weight only",
+                              // "no calibrated range: weight only"
     uint64_t bytes_before, bytes_after;  // of the weight, scales included
 } oct_decision;
 
@@ -51,8 +54,8 @@ const oct_decision *oct_plan_find(const oct_plan *plan, const oct_layer *layer);
 // OCT_EFORMAT when the plan's calibration was made with another denoiser than this digest's.
 oct_status oct_plan_check_model(const oct_plan *plan, const char *denoiser_xxh3, oct_err *err);
 
-// Quantize one weight as the plan decides: amax over all of x, scale, codes. Threads inside; the
+// Quantize one weight that the plan makes FP8: amax over all of x, scale, codes. Threads inside; the
 // same bits for any number of them. x: [out * in] of `layer`'s stored type; codes: [out * in]. A
-// NaN or infinity is OCT_EFORMAT naming layer and index.
+// NaN or infinity is OCT_EFORMAT naming tensor, index, row and column; `codes` is untouched then.
 oct_status oct_plan_encode(const oct_plan *plan, const oct_layer *layer, const void *x,
                            uint8_t *codes, float *scale, oct_err *err);

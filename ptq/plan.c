@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The plan: deciding, and encoding as decided.
+#include "ptq/plan.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "common/number.h"
+#include "kernels/kernels.h"
+#include "ptq/scale.h"
+
+#define FP8_GEMM_MULTIPLE 16       // of both feature counts, for FP8 matrix products
+#define CHUNK ((size_t)64 * 1024)  // elements per piece of work
+
+// ---- Deciding.
+
+static bool is_encodable(oct_dtype dtype)
+{
+    return dtype == OCT_F16 || dtype == OCT_BF16 || dtype == OCT_F32;
+}
+
+static oct_status check_types(const oct_denoiser *denoiser, oct_err *err)
+{
+    for (size_t i = 0; i < denoiser->n_layers; i++) {
+        const oct_source_tensor *weight = denoiser->layers[i].weight;
+        if (!is_encodable(weight->dtype)) {
+            return oct_fail(err, OCT_EUNSUPPORTED, "the model is FP8 already: '%s' has type %s",
+                            weight->name, oct_dtype_name(weight->dtype));
+        }
+    }
+    return OCT_OK;
+}
+
+static oct_status check_calibration(const oct_denoiser *denoiser,
+                                    const oct_calibration *calibration, oct_err *err)
+{
+    char shown[200];
+
+    for (size_t i = 0; calibration && i < calibration->n_layers; i++) {
+        const char *name = calibration->layers[i].name;
+        const oct_layer *layer = oct_denoiser_find(denoiser, name);
+        if (!layer || strcmp(layer->name, name) != 0) {
+            return oct_fail(err, OCT_EFORMAT, "the calibration has layer '%s', the model has not",
+                            oct_printable(name, shown, sizeof shown));
+        }
+    }
+    return OCT_OK;
+}
+
+static void set_weight_only(oct_decision *decision, const char *reason)
+{
+    decision->inputs = OCT_INPUTS_NONE;
+    decision->reason = reason;
+}
+
+// Give static inputs their scale, or take them back with a reason.
+static oct_status decide_inputs(oct_plan *plan, oct_decision *decision, oct_err *err)
+{
+    const oct_layer *layer = decision->layer;
+    const oct_calibration *calibration = plan->params.calibration;
+
+    if (decision->inputs != OCT_INPUTS_STATIC) return OCT_OK;
+    if (layer->out_features % FP8_GEMM_MULTIPLE || layer->in_features % FP8_GEMM_MULTIPLE) {
+        set_weight_only(decision, "features are not multiples of 16: weight only");
+        return OCT_OK;
+    }
+    const oct_calibration_layer *range =
+        calibration ? oct_calibration_find(calibration, layer->name) : NULL;
+    if (!range || range->amax == 0) {
+        if (plan->params.require_calibration) {
+            return oct_fail(err, OCT_EFORMAT, "layer '%s' has no calibrated range", layer->name);
+        }
+        set_weight_only(decision, "no calibrated range: weight only");
+        return OCT_OK;
+    }
+    decision->input_scale = oct_input_scale(range->amax, plan->params.qmax);
+    if (!isfinite(decision->input_scale)) {
+        return oct_fail(err, OCT_EFORMAT, "layer '%s': range %.9g over %.9g is no finite scale",
+                        layer->name, range->amax, plan->params.qmax);
+    }
+    return OCT_OK;
+}
+
+static oct_status decide(oct_plan *plan, oct_decision *decision, oct_err *err)
+{
+    const oct_layer *layer = decision->layer;
+    const oct_setting setting =
+        oct_policy_apply(plan->params.policy, plan->denoiser, layer, &decision->rule);
+    oct_status st = OCT_OK;
+
+    decision->weights = setting.weights;
+    decision->inputs = setting.inputs;
+    decision->reason = decision->rule < 0
+                           ? "default"
+                           : oct_arena_print(&plan->arena, "rule %d", decision->rule + 1);
+    if (layer->is_conv && setting.weights != OCT_WEIGHTS_KEEP) {
+        decision->weights = OCT_WEIGHTS_KEEP;
+        decision->reason = "convolution: no loader reads it in FP8";
+    }
+    decision->bytes_before = layer->weight->bytes;
+    decision->bytes_after = decision->bytes_before;
+    if (decision->weights == OCT_WEIGHTS_KEEP) {
+        decision->inputs = OCT_INPUTS_NONE;
+        return OCT_OK;
+    }
+    st = decide_inputs(plan, decision, err);
+    const uint64_t n_scales = decision->inputs == OCT_INPUTS_STATIC ? 2 : 1;
+    decision->bytes_after = layer->out_features * layer->in_features + n_scales * sizeof(float);
+    return st;
+}
+
+static void sum_up(oct_plan *plan)
+{
+    const oct_denoiser *denoiser = plan->denoiser;
+
+    for (size_t i = 0; i < plan->n_decisions; i++) {
+        const oct_decision *decision = &plan->decisions[i];
+        plan->n_fp8 += decision->weights == OCT_WEIGHTS_E4M3;
+        plan->n_static += decision->inputs == OCT_INPUTS_STATIC;
+        plan->bytes_after += decision->bytes_after - decision->bytes_before;
+    }
+    plan->bytes_before = denoiser->bytes;
+    plan->bytes_after += denoiser->bytes;
+}
+
+static oct_status decide_all(oct_plan *plan, oct_err *err)
+{
+    const oct_denoiser *denoiser = plan->denoiser;
+
+    oct_status st = check_types(denoiser, err);
+    if (!st) st = oct_policy_check_rules(plan->params.policy, denoiser, err);
+    if (!st) st = check_calibration(denoiser, plan->params.calibration, err);
+    plan->decisions = oct_arena_array(&plan->arena, denoiser->n_layers, sizeof *plan->decisions);
+    for (size_t i = 0; i < denoiser->n_layers && !st; i++) {
+        plan->decisions[i].layer = &denoiser->layers[i];
+        st = decide(plan, &plan->decisions[i], err);
+    }
+    return st;
+}
+
+oct_status oct_plan_init(oct_plan *plan, const oct_denoiser *denoiser,
+                         const oct_plan_params *params, oct_err *err)
+{
+    assert(params->policy && params->qmax > 0 && params->qmax <= OCT_E4M3_MAX);
+    *plan = (oct_plan){.denoiser = denoiser, .params = *params};
+    const oct_status st = decide_all(plan, err);
+    if (st) {
+        oct_plan_deinit(plan);
+        return st;
+    }
+    plan->n_decisions = denoiser->n_layers;
+    sum_up(plan);
+    return OCT_OK;
+}
+
+void oct_plan_deinit(oct_plan *plan)
+{
+    oct_arena_deinit(&plan->arena);
+    *plan = (oct_plan){0};
+}
+
+const oct_decision *oct_plan_find(const oct_plan *plan, const oct_layer *layer)
+{
+    const size_t index = (size_t)(layer - plan->denoiser->layers);
+
+    assert(index < plan->n_decisions);
+    return &plan->decisions[index];
+}
+
+oct_status oct_plan_check_model(const oct_plan *plan, const char *denoiser_xxh3, oct_err *err)
+{
+    const oct_calibration *calibration = plan->params.calibration;
+
+    if (!calibration || strcmp(calibration->denoiser_xxh3, denoiser_xxh3) == 0) return OCT_OK;
+    return oct_fail(err, OCT_EFORMAT,
+                    "the calibration was made with another model: its denoiser is %s, this one %s",
+                    calibration->denoiser_xxh3, denoiser_xxh3);
+}
+
+// ---- Encoding.
+
+static size_t chunk_at(size_t start, size_t n)
+{
+    return n - start < CHUNK ? n - start : CHUNK;
+}
+
+static float find_amax(oct_dtype dtype, const uint8_t *x, size_t n, int *is_finite)
+{
+    const size_t element = oct_dtype_bits(dtype) / 8;
+    float amax = 0;
+    int all_finite = 1;
+
+#pragma omp parallel for schedule(static) reduction(max : amax) reduction(&& : all_finite)
+    for (size_t start = 0; start < n; start += CHUNK) {
+        int is_chunk_finite = 0;
+        const float found =
+            oct_absmax(dtype, x + start * element, chunk_at(start, n), &is_chunk_finite);
+        all_finite = all_finite && is_chunk_finite;
+        if (is_chunk_finite && found > amax) amax = found;
+    }
+    *is_finite = all_finite;
+    return amax;
+}
+
+static oct_status fail_nonfinite(const oct_layer *layer, const uint8_t *x, size_t n, oct_err *err)
+{
+    const size_t element = oct_dtype_bits(layer->weight->dtype) / 8;
+    float value = 0;
+    size_t i = 0;
+
+    for (; i < n; i++) {
+        oct_widen(&value, layer->weight->dtype, x + i * element, 1);
+        if (!isfinite(value)) break;
+    }
+    const uint64_t columns = layer->in_features;
+    return oct_fail(
+        err, OCT_EFORMAT, "'%s' holds %s at index %zu (row %" PRIu64 ", column %" PRIu64 ")",
+        layer->weight->name, isnan(value) ? "NaN" : "infinity", i, i / columns, i % columns);
+}
+
+oct_status oct_plan_encode(const oct_plan *plan, const oct_layer *layer, const void *x,
+                           uint8_t *codes, float *scale, oct_err *err)
+{
+    const oct_dtype dtype = layer->weight->dtype;
+    const size_t n = (size_t)(layer->out_features * layer->in_features);
+    const size_t element = oct_dtype_bits(dtype) / 8;
+    const uint8_t *bytes = x;
+    int is_finite = 0;
+
+    assert(oct_plan_find(plan, layer)->weights == OCT_WEIGHTS_E4M3);
+    const float amax = find_amax(dtype, bytes, n, &is_finite);
+    if (!is_finite) return fail_nonfinite(layer, bytes, n, err);
+    const float s = oct_weight_scale(amax, plan->params.qmax);
+    if (!isfinite(s)) {
+        return oct_fail(err, OCT_EFORMAT, "'%s': range %.9g over %.9g is no finite scale",
+                        layer->weight->name, amax, plan->params.qmax);
+    }
+#pragma omp parallel for schedule(static)
+    for (size_t start = 0; start < n; start += CHUNK) {
+        oct_encode_e4m3(codes + start, dtype, bytes + start * element, chunk_at(start, n), s);
+    }
+    *scale = s;
+    return OCT_OK;
+}

@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Policies: parsing, selecting, applying.
+#include "ptq/policy.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <string.h>
+
+#include "common/file.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "ptq/policy_bundle.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+#define VERSION 1
+#define FILE_BYTES_MAX (1u << 20)
+#define RULES_MAX 1000
+#define GLOB_MAX 512
+#define BLOCK_MAX 100000
+
+static const char *const weights_names[] = {"keep", "e4m3"};
+static const char *const inputs_names[] = {"none", "static"};
+
+const char *oct_weights_name(oct_weights weights)
+{
+    assert(weights < COUNT(weights_names));
+    return weights_names[weights];
+}
+
+const char *oct_inputs_name(oct_inputs inputs)
+{
+    assert(inputs < COUNT(inputs_names));
+    return inputs_names[inputs];
+}
+
+// ---- Parsing.
+
+static const char *const root_keys[] = {"octavo_policy", "name",  "description", "source",
+                                        "default",       "rules", NULL};
+static const char *const rule_keys[] = {"select", "set", NULL};
+static const char *const select_keys[] = {"role", "stream", "blocks", "name", NULL};
+static const char *const set_keys[] = {"weights", "inputs", NULL};
+
+static oct_status get_choice(const cJSON *object, const char *key, const char *const names[2],
+                             bool *has, int *choice, oct_err *err)
+{
+    const char *text = NULL;
+    char shown[100];
+
+    *has = cJSON_HasObjectItem(object, key);
+    if (!*has) return OCT_OK;
+    const oct_status st = oct_json_text(object, key, &text, err);
+    if (st) return st;
+    for (int i = 0; i < 2; i++) {
+        if (strcmp(names[i], text) == 0) {
+            *choice = i;
+            return OCT_OK;
+        }
+    }
+    return oct_fail(err, OCT_EFORMAT, "'%s' is '%s', not '%s' or '%s'", key,
+                    oct_printable(text, shown, sizeof shown), names[0], names[1]);
+}
+
+static oct_status get_setting(const cJSON *object, oct_setting *setting, oct_err *err)
+{
+    int weights = 0, inputs = 0;
+
+    if (!cJSON_IsObject(object)) return oct_fail(err, OCT_EFORMAT, "must be an object");
+    oct_status st = oct_json_only_keys(object, set_keys, err);
+    if (!st)
+        st = get_choice(object, "weights", weights_names, &setting->has_weights, &weights, err);
+    if (!st) st = get_choice(object, "inputs", inputs_names, &setting->has_inputs, &inputs, err);
+    if (st) return st;
+    if (!setting->has_weights && !setting->has_inputs) {
+        return oct_fail(err, OCT_EFORMAT, "sets nothing: 'weights' or 'inputs' is needed");
+    }
+    setting->weights = (oct_weights)weights;
+    setting->inputs = (oct_inputs)inputs;
+    return OCT_OK;
+}
+
+static bool parse_role(const char *name, unsigned *bits)
+{
+    oct_role role;
+
+    if (!oct_role_parse(name, &role)) return false;
+    *bits |= 1u << role;
+    return true;
+}
+
+static bool parse_stream(const char *name, unsigned *bits)
+{
+    oct_stream_kind stream;
+
+    if (!oct_stream_parse(name, &stream)) return false;
+    *bits |= 1u << stream;
+    return true;
+}
+
+// A name or a list of names, as bits; 0 when the key is absent.
+static oct_status get_names(const cJSON *select, const char *key,
+                            bool (*parse)(const char *, unsigned *), unsigned *bits, oct_err *err)
+{
+    const cJSON *value = cJSON_GetObjectItemCaseSensitive(select, key);
+    char shown[100];
+
+    if (!value) return OCT_OK;
+    const bool is_list = cJSON_IsArray(value);
+    if (is_list && !value->child) return oct_fail(err, OCT_EFORMAT, "'%s' is an empty list", key);
+    for (const cJSON *item = is_list ? value->child : value; item;
+         item = is_list ? item->next : NULL) {
+        if (!cJSON_IsString(item)) {
+            return oct_fail(err, OCT_EFORMAT, "'%s' must be a name or a list of names", key);
+        }
+        if (!parse(item->valuestring, bits)) {
+            return oct_fail(err, OCT_EFORMAT, "unknown %s '%s'", key,
+                            oct_printable(item->valuestring, shown, sizeof shown));
+        }
+    }
+    return OCT_OK;
+}
+
+static bool is_block_number(const cJSON *item)
+{
+    return cJSON_IsNumber(item) && fabs(item->valuedouble) <= BLOCK_MAX &&
+           floor(item->valuedouble) == item->valuedouble;
+}
+
+static oct_status get_blocks(const cJSON *select, oct_rule *rule, oct_err *err)
+{
+    const cJSON *blocks = cJSON_GetObjectItemCaseSensitive(select, "blocks");
+
+    if (!blocks) return OCT_OK;
+    if (!cJSON_IsArray(blocks) || cJSON_GetArraySize(blocks) != 2 ||
+        !is_block_number(blocks->child) || !is_block_number(blocks->child->next)) {
+        return oct_fail(err, OCT_EFORMAT, "'blocks' must be two whole numbers: [first, last]");
+    }
+    rule->has_blocks = true;
+    rule->first_block = (int)blocks->child->valuedouble;
+    rule->last_block = (int)blocks->child->next->valuedouble;
+    return OCT_OK;
+}
+
+static oct_status get_glob(oct_policy *policy, const cJSON *select, oct_rule *rule, oct_err *err)
+{
+    const char *glob = NULL;
+
+    if (!cJSON_HasObjectItem(select, "name")) return OCT_OK;
+    const oct_status st = oct_json_text(select, "name", &glob, err);
+    if (st) return st;
+    const size_t length = strlen(glob);
+    if (length == 0 || length > GLOB_MAX) {
+        return oct_fail(err, OCT_EFORMAT, "'name' has %zu characters, not 1..%d", length, GLOB_MAX);
+    }
+    rule->name = oct_arena_copy(&policy->arena, glob);
+    return OCT_OK;
+}
+
+static oct_status get_rule(oct_policy *policy, const cJSON *item, oct_rule *rule, oct_err *err)
+{
+    if (!cJSON_IsObject(item)) return oct_fail(err, OCT_EFORMAT, "must be an object");
+    oct_status st = oct_json_only_keys(item, rule_keys, err);
+    if (st) return st;
+    const cJSON *select = cJSON_GetObjectItemCaseSensitive(item, "select");
+    const cJSON *set = cJSON_GetObjectItemCaseSensitive(item, "set");
+    if (!cJSON_IsObject(select)) return oct_fail(err, OCT_EFORMAT, "'select' must be an object");
+    if (!set) return oct_fail(err, OCT_EFORMAT, "'set' is missing");
+    st = oct_json_only_keys(select, select_keys, err);
+    if (!st) st = get_names(select, "role", parse_role, &rule->roles, err);
+    if (!st) st = get_names(select, "stream", parse_stream, &rule->streams, err);
+    if (!st) st = get_blocks(select, rule, err);
+    if (!st) st = get_glob(policy, select, rule, err);
+    if (st) return st;
+    st = get_setting(set, &rule->set, err);
+    return st ? oct_wrap(err, st, "'set'") : OCT_OK;
+}
+
+static oct_status get_rules(oct_policy *policy, const cJSON *rules, oct_err *err)
+{
+    const cJSON *item = NULL;
+
+    if (!rules) return OCT_OK;
+    if (!cJSON_IsArray(rules)) return oct_fail(err, OCT_EFORMAT, "'rules' must be a list");
+    const int n = cJSON_GetArraySize(rules);
+    if (n > RULES_MAX) return oct_fail(err, OCT_EFORMAT, "%d rules: at most %d", n, RULES_MAX);
+    policy->rules = oct_arena_array(&policy->arena, (size_t)n, sizeof *policy->rules);
+    cJSON_ArrayForEach(item, rules)
+    {
+        const oct_status st = get_rule(policy, item, &policy->rules[policy->n_rules++], err);
+        if (st) return oct_wrap(err, st, "rule %zu", policy->n_rules);
+    }
+    return OCT_OK;
+}
+
+static oct_status get_default(oct_policy *policy, const cJSON *value, oct_err *err)
+{
+    oct_setting given = {0};
+
+    policy->defaults = (oct_setting){true, true, OCT_WEIGHTS_KEEP, OCT_INPUTS_STATIC};
+    if (!value) return OCT_OK;
+    const oct_status st = get_setting(value, &given, err);
+    if (st) return oct_wrap(err, st, "'default'");
+    if (given.has_weights) policy->defaults.weights = given.weights;
+    if (given.has_inputs) policy->defaults.inputs = given.inputs;
+    return OCT_OK;
+}
+
+static oct_status get_optional_text(oct_policy *policy, const cJSON *root, const char *key,
+                                    const char **text, oct_err *err)
+{
+    const char *value = "";
+
+    if (cJSON_HasObjectItem(root, key)) {
+        const oct_status st = oct_json_text(root, key, &value, err);
+        if (st) return st;
+    }
+    *text = oct_arena_copy(&policy->arena, value);
+    return OCT_OK;
+}
+
+static oct_status get_all(oct_policy *policy, const cJSON *root, oct_err *err)
+{
+    const char *name = NULL;
+    uint64_t version = 0;
+
+    if (!cJSON_IsObject(root)) return oct_fail(err, OCT_EFORMAT, "not a JSON object");
+    oct_status st = oct_json_count(root, "octavo_policy", &version, err);
+    if (st) return st;
+    if (version != VERSION) {
+        return oct_fail(err, OCT_EUNSUPPORTED, "policy version %" PRIu64 " is not known, only %d",
+                        version, VERSION);
+    }
+    st = oct_json_only_keys(root, root_keys, err);
+    if (!st) st = oct_json_text(root, "name", &name, err);
+    if (st) return st;
+    if (*name == '\0') return oct_fail(err, OCT_EFORMAT, "'name' is empty");
+    policy->name = oct_arena_copy(&policy->arena, name);
+    st = get_optional_text(policy, root, "description", &policy->description, err);
+    if (!st) st = get_optional_text(policy, root, "source", &policy->source, err);
+    if (!st) st = get_default(policy, cJSON_GetObjectItemCaseSensitive(root, "default"), err);
+    if (!st) st = get_rules(policy, cJSON_GetObjectItemCaseSensitive(root, "rules"), err);
+    return st;
+}
+
+oct_status oct_policy_parse(oct_policy *policy, const char *text, size_t bytes, oct_err *err)
+{
+    cJSON *root = NULL;
+
+    *policy = (oct_policy){0};
+    oct_status st = oct_json_parse(text, bytes, &root, err);
+    if (!st) st = get_all(policy, root, err);
+    cJSON_Delete(root);
+    if (st) {
+        oct_policy_deinit(policy);
+    } else {
+        oct_sha256_of(text, bytes, policy->sha256);
+    }
+    return st;
+}
+
+// ---- Loading.
+
+const char *oct_policy_bundled(size_t index)
+{
+    return index < oct_n_policy_files ? oct_policy_files[index].name : NULL;
+}
+
+static oct_status load_file(oct_policy *policy, const char *path, oct_err *err)
+{
+    oct_arena scratch = {0};
+    char *text = NULL;
+    size_t bytes = 0;
+
+    oct_status st = oct_file_read_text(&scratch, path, FILE_BYTES_MAX, &text, &bytes, err);
+    if (!st) {
+        st = oct_policy_parse(policy, text, bytes, err);
+        if (st) oct_wrap(err, st, "policy '%s'", path);
+    }
+    oct_arena_deinit(&scratch);
+    return st;
+}
+
+static oct_status fail_unknown(const char *name, oct_err *err)
+{
+    oct_arena scratch = {0};
+    char shown[100];
+    const char *list = "";
+
+    for (size_t i = 0; i < oct_n_policy_files; i++) {
+        list = oct_arena_print(&scratch, "%s%s%s", list, i ? ", " : "", oct_policy_files[i].name);
+    }
+    const oct_status st = oct_fail(
+        err, OCT_EUSAGE, "no policy is called '%s': there are %s, and files ending in '.json'",
+        oct_printable(name, shown, sizeof shown), list);
+    oct_arena_deinit(&scratch);
+    return st;
+}
+
+oct_status oct_policy_load(oct_policy *policy, const char *name_or_path, oct_err *err)
+{
+    const size_t length = strlen(name_or_path);
+
+    *policy = (oct_policy){0};
+    if (strchr(name_or_path, '/') ||
+        (length > 5 && strcmp(name_or_path + length - 5, ".json") == 0)) {
+        return load_file(policy, name_or_path, err);
+    }
+    for (size_t i = 0; i < oct_n_policy_files; i++) {
+        const oct_policy_file *file = &oct_policy_files[i];
+        if (strcmp(file->name, name_or_path) == 0) {
+            return oct_policy_parse(policy, (const char *)file->text, file->bytes, err);
+        }
+    }
+    return fail_unknown(name_or_path, err);
+}
+
+void oct_policy_deinit(oct_policy *policy)
+{
+    oct_arena_deinit(&policy->arena);
+    *policy = (oct_policy){0};
+}
+
+// ---- Applying.
+
+// '*' matches any characters, '?' one. Only the last '*' is ever tried again, so the time is at
+// most the product of the two lengths.
+static bool match_glob(const char *glob, const char *name)
+{
+    const char *star = NULL, *retry = NULL;
+
+    while (*name) {
+        if (*glob == '*') {
+            star = glob++;
+            retry = name;
+        } else if (*glob == '?' || *glob == *name) {
+            glob++;
+            name++;
+        } else if (star) {
+            glob = star + 1;
+            name = ++retry;
+        } else {
+            return false;
+        }
+    }
+    while (*glob == '*') {
+        glob++;
+    }
+    return *glob == '\0';
+}
+
+static bool matches_name(const char *glob, const oct_layer *layer)
+{
+    if (match_glob(glob, layer->name)) return true;
+    for (size_t i = 0; i < COUNT(layer->diffusers_names) && layer->diffusers_names[i]; i++) {
+        if (match_glob(glob, layer->diffusers_names[i])) return true;
+    }
+    return false;
+}
+
+static bool matches_blocks(const oct_rule *rule, const oct_denoiser *denoiser, int block)
+{
+    const int first = rule->first_block + (rule->first_block < 0 ? denoiser->depth : 0);
+    const int last = rule->last_block + (rule->last_block < 0 ? denoiser->depth : 0);
+
+    return block >= 0 && block >= first && block <= last;
+}
+
+static bool matches(const oct_rule *rule, const oct_denoiser *denoiser, const oct_layer *layer)
+{
+    if (rule->roles && !(rule->roles & 1u << layer->role)) return false;
+    if (rule->streams && !(rule->streams & 1u << layer->stream)) return false;
+    if (rule->has_blocks && !matches_blocks(rule, denoiser, layer->block)) return false;
+    return !rule->name || matches_name(rule->name, layer);
+}
+
+oct_setting oct_policy_apply(const oct_policy *policy, const oct_denoiser *denoiser,
+                             const oct_layer *layer, int *rule)
+{
+    oct_setting setting = policy->defaults;
+
+    *rule = -1;
+    for (size_t i = 0; i < policy->n_rules; i++) {
+        const oct_setting *set = &policy->rules[i].set;
+        if (!matches(&policy->rules[i], denoiser, layer)) continue;
+        if (set->has_weights) {
+            setting.weights = set->weights;
+            *rule = (int)i;
+        }
+        if (set->has_inputs) setting.inputs = set->inputs;
+    }
+    return setting;
+}
+
+static bool matches_any(const oct_rule *rule, const oct_denoiser *denoiser)
+{
+    for (size_t i = 0; i < denoiser->n_layers; i++) {
+        if (matches(rule, denoiser, &denoiser->layers[i])) return true;
+    }
+    return false;
+}
+
+oct_status oct_policy_check_rules(const oct_policy *policy, const oct_denoiser *denoiser,
+                                  oct_err *err)
+{
+    for (size_t i = 0; i < policy->n_rules; i++) {
+        if (!matches_any(&policy->rules[i], denoiser)) {
+            char shown[100];
+            return oct_fail(
+                err, OCT_EFORMAT, "policy '%s': rule %zu matches none of the %zu layers",
+                oct_printable(policy->name, shown, sizeof shown), i + 1, denoiser->n_layers);
+        }
+    }
+    return OCT_OK;
+}
