@@ -46,7 +46,7 @@ CASES = {
                   "slg": {"layers": [1, 2], "scale": 2.8, "start": 0.01, "stop": 0.5}},
     "dpmpp": {"prompt": "winter morning, wooden boat on the river", "seed": 23, "steps": 6,
               "sampler": "dpmpp-2m-diffusers"},
-    "dpmpp-wide-no-cfg": {"prompt": "", "seed": 7, "steps": 5, "cfg": 0.0, "width": 96, "height": 64,
+    "dpmpp-wide-no-cfg": {"prompt": "", "seed": 7, "steps": 5, "cfg": 0.0, "width": 80, "height": 48,
                           "sampler": "dpmpp-2m-diffusers", "depth": 4, "dual_blocks": 1},
 }
 
