@@ -3,8 +3,12 @@
 // Thresholds.
 #include "regress/gate.h"
 
-#include <math.h>
 #include <stdio.h>
+
+bool oct_gate_has_threshold(const oct_gate *gate)
+{
+    return isfinite(gate->psnr_db_min) || isfinite(gate->flip_max);
+}
 
 oct_verdict oct_gate_judge(const oct_gate *gate, const oct_metrics *metrics)
 {

@@ -4,6 +4,8 @@
 // broken picture.
 #pragma once
 
+#include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/status.h"
@@ -18,6 +20,8 @@ typedef struct oct_gate {
     {                                                                                              \
         .psnr_db_min = -INFINITY, .flip_max = INFINITY                                             \
     }
+
+bool oct_gate_has_threshold(const oct_gate *gate);
 
 typedef struct oct_verdict {
     size_t n_failures;     // 0: the picture passes

@@ -3,6 +3,7 @@
 // The reports as files, and the table for a terminal.
 #include "regress/report.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,23 +66,32 @@ static void put_db(FILE *out, double db)
         fprintf(out, " %8s", "same");
 }
 
+static void put_row(FILE *out, const oct_compared *candidate, int width, bool has_result)
+{
+    const oct_denoiser_facts *facts = &candidate->facts;
+    const oct_summary *s = &candidate->summary;
+
+    fprintf(out, "%-*s", width, facts->name);
+    put_db(out, s->psnr_db_mean);
+    put_db(out, s->psnr_db_worst);
+    fprintf(out, " %8.4f %8.4f %8.4f %6zu/%-5zu %12" PRIu64, s->ssim_mean, s->flip_mean,
+            s->flip_worst, facts->n_fp8, facts->n_layers, facts->bytes);
+    if (has_result) fputs(s->n_failed ? "  fails" : "  passes", out);
+    fputc('\n', out);
+}
+
 void oct_report_table(FILE *out, const oct_comparison *comparison)
 {
+    const bool has_result = oct_gate_has_threshold(&comparison->gate);
     int width = (int)strlen("candidate");
+
     for (size_t i = 0; i < comparison->n_candidates; i++) {
         const int length = (int)strlen(comparison->candidates[i].facts.name);
         if (length > width) width = length;
     }
-
-    fprintf(out, "%-*s %8s %8s %8s %8s %8s %12s %12s  %s\n", width, "candidate", "PSNR dB",
-            "worst dB", "SSIM", "FLIP", "worst", "FP8 layers", "bytes", "result");
+    fprintf(out, "%-*s  PSNR dB    worst     SSIM     FLIP    worst   FP8 layers        bytes%s\n",
+            width, "candidate", has_result ? "  result" : "");
     for (size_t i = 0; i < comparison->n_candidates; i++) {
-        const oct_compared *c = &comparison->candidates[i];
-        fprintf(out, "%-*s", width, c->facts.name);
-        put_db(out, c->summary.psnr_db_mean);
-        put_db(out, c->summary.psnr_db_worst);
-        fprintf(out, " %8.4f %8.4f %8.4f %6zu/%-5zu %12llu  %s\n", c->summary.ssim_mean,
-                c->summary.flip_mean, c->summary.flip_worst, c->facts.n_fp8, c->facts.n_layers,
-                (unsigned long long)c->facts.bytes, c->summary.n_failed ? "fails" : "passes");
+        put_row(out, &comparison->candidates[i], width, has_result);
     }
 }

@@ -12,11 +12,6 @@
 
 enum { DIGEST_SHOWN = 12 };
 
-static bool has_gate(const oct_gate *gate)
-{
-    return isfinite(gate->psnr_db_min) || isfinite(gate->flip_max);
-}
-
 static void put_badge(FILE *out, bool passes)
 {
     fprintf(out, "<span class=\"badge %s\">%s</span>", passes ? "pass" : "fail",
@@ -113,14 +108,15 @@ static void put_thresholds(FILE *out, const oct_gate *gate)
     if (isfinite(gate->psnr_db_min)) fprintf(out, "PSNR at least %g dB", gate->psnr_db_min);
     if (isfinite(gate->psnr_db_min) && isfinite(gate->flip_max)) fputs(", ", out);
     if (isfinite(gate->flip_max)) fprintf(out, "FLIP at most %g", gate->flip_max);
-    if (!has_gate(gate)) fputs("none", out);
+    if (!oct_gate_has_threshold(gate)) fputs("none", out);
     end_fact(out);
 }
 
 static void put_header(FILE *out, const oct_comparison *comparison)
 {
     fputs("<header>\n<h1>Image quality by layer policy ", out);
-    if (has_gate(&comparison->gate)) put_badge(out, oct_comparison_passes(comparison));
+    if (oct_gate_has_threshold(&comparison->gate))
+        put_badge(out, oct_comparison_passes(comparison));
     fputs("</h1>\n<p class=\"lede\">", out);
     oct_put_escaped(out, comparison->reference.name);
     fprintf(out, " against %zu candidate%s over %zu prompt%s</p>\n<dl class=\"facts\">\n",
@@ -158,7 +154,7 @@ static void put_candidate_row(FILE *out, const oct_comparison *comparison,
     fputs("\">", out);
     oct_put_escaped(out, facts->name);
     fputs("</td>", out);
-    if (has_gate(&comparison->gate)) {
+    if (oct_gate_has_threshold(&comparison->gate)) {
         fputs("<td>", out);
         put_badge(out, s->n_failed == 0);
         fputs("</td>", out);
@@ -180,7 +176,8 @@ static void put_candidate_row(FILE *out, const oct_comparison *comparison,
 
 static void put_table(FILE *out, const oct_comparison *comparison)
 {
-    const char *verdict = has_gate(&comparison->gate) ? "<th rowspan=\"2\">Verdict</th>" : "";
+    const char *verdict =
+        oct_gate_has_threshold(&comparison->gate) ? "<th rowspan=\"2\">Verdict</th>" : "";
 
     fprintf(out,
             "<section>\n<h2>Candidates</h2>\n<div class=\"scroll\"><table>\n<thead>"
