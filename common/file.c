@@ -222,6 +222,25 @@ oct_status oct_folder_make(const char *path, oct_err *err)
     return st;
 }
 
+oct_status oct_folder_check(const char *path, oct_err *err)
+{
+    const bool exists = oct_path_exists(path);
+    char *folder = exists ? strdup(path) : folder_of(path);
+    int fd = -1;
+
+    if (!folder) return oct_fail(err, OCT_ENOMEM, "out of memory for the path '%s'", path);
+    oct_status st = open_folder(folder, &fd, err);
+    if (!st) {
+        close(fd);
+        if (access(folder, W_OK | X_OK) != 0) {
+            st = oct_fail(err, OCT_EIO, "folder '%s' cannot be written: %s", folder,
+                          strerror(errno));
+        }
+    }
+    free(folder);
+    return st;
+}
+
 // Temporaries that a signal or exit() must remove. Only the owner of a slot writes to it, and only
 // while it is not SLOT_LIVE, so that the handler needs no lock.
 

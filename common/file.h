@@ -51,6 +51,10 @@ const char *oct_path_name(const char *path);                                    
 // Make one folder (parents must exist). An existing folder is fine.
 oct_status oct_folder_make(const char *path, oct_err *err);
 
+// Whether oct_folder_make() and writing into the folder would work, without making anything: for
+// tools that compute long before they write.
+oct_status oct_folder_check(const char *path, oct_err *err);
+
 typedef struct oct_output {  // one file being written
     bool is_open;
     int fd;

@@ -102,6 +102,7 @@ static oct_status open_inputs(oct_regression *run, oct_regress_options *options,
     }
     if (!st) st = oct_pipeline_open(&run->reference, &options->paths, err);
     if (!st) st = oct_render_check(&run->reference, err);
+    if (!st) st = oct_folder_check(options->out, err);
     if (!st) {
         st =
             oct_slg_resolve(&options->slg, (size_t)run->reference.denoiser.depth, &run->arena, err);

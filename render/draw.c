@@ -28,6 +28,7 @@ static oct_status open_inputs(oct_drawing *drawing, oct_draw_options *options, o
     st = oct_jobs_check_names(&drawing->jobs, err);
     if (!st) st = oct_pipeline_open(&drawing->pipeline, &options->paths, err);
     if (!st) st = oct_render_check(&drawing->pipeline, err);
+    if (!st) st = oct_folder_check(options->out, err);
     if (!st) {
         st = oct_slg_resolve(&options->slg, (size_t)drawing->pipeline.denoiser.depth,
                              &drawing->arena, err);

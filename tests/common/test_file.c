@@ -193,6 +193,19 @@ static void folders_are_made_once(void)
     unlink(file);
 }
 
+static void folders_are_checked_without_being_made(void)
+{
+    const char *wanted = in_folder("wanted/"), *file = in_folder("file");
+    put(file, "");
+    CHECK(oct_folder_check(wanted, &err) == OCT_OK && !oct_path_exists(wanted));
+    CHECK(oct_folder_check(folder, &err) == OCT_OK);
+    CHECK(oct_folder_check(in_folder("no/parent"), &err) == OCT_EIO);
+    CHECK(ends_with(err.text, "/no' does not exist"));
+    CHECK(oct_folder_check(file, &err) == OCT_EIO);
+    CHECK(ends_with(err.text, "/file' is not a folder"));
+    unlink(file);
+}
+
 static void the_final_name_appears_only_when_complete(void)
 {
     const char *path = in_folder("out");
@@ -402,6 +415,7 @@ int main(void)
     RUN(paths_are_joined_and_split);
     RUN(paths_are_told_apart);
     RUN(folders_are_made_once);
+    RUN(folders_are_checked_without_being_made);
     RUN(the_final_name_appears_only_when_complete);
     RUN(an_aborted_output_leaves_nothing);
     RUN(impossible_targets_are_refused_before_the_work);
