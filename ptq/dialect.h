@@ -8,6 +8,7 @@
 //   comfy-legacy  weight F8_E4M3, scale_weight F32 [], scale_input F32 [] when static, one marker
 //                 scaled_fp8 F8_E4M3 of 0 elements, or 2 when any FP8 layer is weight-only, which
 //                 makes ComfyUI compute all of them in 16 bit (ComfyUI since October 2024)
+//   cast          weight F8_E4M3 (or F8_E5M2) and nothing else: only read
 #pragma once
 
 #include <stdbool.h>
@@ -57,10 +58,18 @@ typedef struct oct_outputs {
 
 // What quantizing `source` by `plan` writes. From a file: everything that the file holds, with its
 // names and prefixes (separately given encoders and VAE files are not part of it). From a diffusers
-// folder: the denoiser alone, SAI names, no prefix.
+// folder, or a file under diffusers names: the denoiser alone, SAI names, no prefix. OCT_EFORMAT
+// when the source holds scales or markers although its weights are not FP8. On failure `outputs` is
+// left empty.
 oct_status oct_outputs_init(oct_outputs *outputs, const oct_source *source, const oct_plan *plan,
                             oct_dialect dialect, oct_err *err);
 void oct_outputs_deinit(oct_outputs *outputs);
+
+// The value of the header's "_quantization_metadata" for the same output, in its arena; NULL where
+// it must not be written: another dialect, a prefix, other components in the file, no FP8 layer.
+// It repeats the markers for ComfyUI 0.3.67 to 0.3.75, which read nothing else.
+const char *oct_outputs_metadata(oct_outputs *outputs, const oct_source *source,
+                                 const oct_plan *plan, oct_dialect dialect);
 
 // ---- Reading.
 
@@ -71,9 +80,15 @@ typedef struct oct_fp8_layer {
     bool is_full_precision;           // stored FP8, computed in 16 bit; also when there is no input scale
 } oct_fp8_layer;
 
+// By the denoiser's tensors and header: comfy when there is a marker, an entry of the header or a
+// weight_scale; else comfy-legacy when there is scaled_fp8 or a scale_weight; else cast when a weight
+// is FP8. What is missing for a whole dialect shows when layers are read.
 oct_dialect oct_dialect_detect(const oct_source *source);
 
-// How a layer is stored. OCT_EFORMAT naming the tensor: a scale is missing, of the wrong type or
-// shape, not finite or not positive; a marker that is not understood.
+// How a layer is stored; `dialect` is what oct_dialect_detect() said. OCT_EFORMAT naming the tensor:
+// a scale is missing, of the wrong type or shape, not finite or not positive; a marker is missing or
+// not understood; a convolution or F8_E5M2 with scales; scales of a weight that is not FP8. The
+// header's entry goes before the marker tensor, as in ComfyUI. OCT_EUNSUPPORTED: FP8 under diffusers
+// names.
 oct_status oct_dialect_read(const oct_source *source, oct_dialect dialect, const oct_layer *layer,
                             oct_fp8_layer *fp8, oct_err *err);
