@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// octavo-quantize: a 16-bit checkpoint and a policy to an FP8 checkpoint.
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/cli.h"
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "kernels/kernels.h"
+#include "quantize/show.h"
+#include "quantize/write.h"
+
+typedef struct quantize_options {
+    const char *model, *policy, *calibration, *out, *dialect;
+    double qmax;
+    bool plan, require_calibration;
+    oct_general general;
+} quantize_options;
+
+typedef struct quantize_job {
+    quantize_options o;
+    oct_dialect dialect;
+    oct_source source;
+    oct_denoiser denoiser;
+    oct_policy policy;
+    oct_calibration calibration;
+    oct_plan plan;
+} quantize_job;
+
+static oct_status check_options(quantize_job *job, oct_err *err)
+{
+    const quantize_options *o = &job->o;
+    if (!o->model) return oct_fail(err, OCT_EUSAGE, "option '--model' is missing");
+    if (!o->policy) return oct_fail(err, OCT_EUSAGE, "option '--policy' is missing");
+    if (!o->out && !o->plan) {
+        return oct_fail(err, OCT_EUSAGE, "option '--out' is missing (or '--plan')");
+    }
+    if (!oct_dialect_parse(o->dialect, &job->dialect)) {
+        return oct_fail(err, OCT_EUSAGE, "dialect '%s' is not comfy or comfy-legacy", o->dialect);
+    }
+    if (!(o->qmax > 0 && o->qmax <= 448)) {
+        return oct_fail(err, OCT_EUSAGE, "qmax %g is not in (0, 448]", o->qmax);
+    }
+    return OCT_OK;
+}
+
+static oct_status make_plan(quantize_job *job, oct_err *err)
+{
+    const quantize_options *o = &job->o;
+    oct_status st = oct_policy_load(&job->policy, o->policy, err);
+    if (st) return st;
+    if (o->calibration) {
+        st = oct_calibration_load(&job->calibration, o->calibration, err);
+        if (st) return st;
+    }
+    st = oct_source_open(&job->source, &(oct_model_paths){.model = o->model}, err);
+    if (st) return st;
+    st = oct_denoiser_init(&job->denoiser, &job->source, err);
+    if (st) return oct_wrap(err, st, "'%s'", o->model);
+    const oct_plan_params params = {
+        .policy = &job->policy,
+        .calibration = o->calibration ? &job->calibration : NULL,
+        .qmax = (float)o->qmax,
+        .require_calibration = o->require_calibration,
+    };
+    return oct_plan_init(&job->plan, &job->denoiser, &params, err);
+}
+
+static void print_json(cJSON *object)
+{
+    char *line = oct_json_print_line(object);
+    puts(line);
+    free(line);
+    cJSON_Delete(object);
+}
+
+static void show_plan(const quantize_job *job)
+{
+    if (!job->o.general.json) {
+        oct_plan_print(&job->plan);
+        return;
+    }
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "tool", "quantize");
+    cJSON_AddStringToObject(object, "policy", job->policy.name);
+    oct_plan_to_json(&job->plan, object);
+    print_json(object);
+}
+
+static void report(const quantize_job *job, const oct_written *written, double elapsed_s)
+{
+    const oct_plan *plan = &job->plan;
+    if (job->o.general.json) {
+        cJSON *object = cJSON_CreateObject();
+        cJSON_AddStringToObject(object, "tool", "quantize");
+        cJSON_AddStringToObject(object, "out", job->o.out);
+        cJSON_AddStringToObject(object, "dialect", oct_dialect_name(job->dialect));
+        cJSON_AddStringToObject(object, "policy", job->policy.name);
+        cJSON_AddStringToObject(object, "sha256", written->sha256);
+        cJSON_AddStringToObject(object, "source_sha256", written->source_sha256);
+        cJSON_AddStringToObject(object, "denoiser_xxh3", written->denoiser_xxh3);
+        cJSON_AddNumberToObject(object, "layers_fp8", (double)plan->n_fp8);
+        cJSON_AddNumberToObject(object, "layers_static", (double)plan->n_static);
+        cJSON_AddNumberToObject(object, "source_bytes", (double)written->source_bytes);
+        cJSON_AddNumberToObject(object, "file_bytes", (double)written->file_bytes);
+        cJSON_AddNumberToObject(object, "elapsed_s", elapsed_s);
+        print_json(object);
+        return;
+    }
+    printf("%s  %s\n", written->sha256, job->o.out);
+    oct_note("%zu of %zu layers in FP8, %zu with a static input scale; %" PRIu64 " -> %" PRIu64
+             " bytes in %.1f s",
+             plan->n_fp8, plan->n_decisions, plan->n_static, written->source_bytes,
+             written->file_bytes, elapsed_s);
+}
+
+static oct_status run(quantize_job *job, oct_err *err)
+{
+    const double started_s = oct_now_s();
+    oct_status st = check_options(job, err);
+    if (!st) st = make_plan(job, err);
+    if (st) return st;
+    if (job->o.plan) {
+        show_plan(job);
+        return OCT_OK;
+    }
+    oct_written written;
+    st = oct_write_checkpoint(
+        &written,
+        &(oct_write_params){
+            .source = &job->source, .plan = &job->plan, .dialect = job->dialect, .out = job->o.out},
+        err);
+    if (!st) report(job, &written, oct_now_s() - started_s);
+    return st;
+}
+
+int main(int argc, char **argv)
+{
+    quantize_job job = {.o = {.dialect = "comfy", .qmax = 448}};
+    quantize_options *o = &job.o;
+    const oct_opt opts[] = {
+        OPT_GROUP("Input and output"),
+        OPT_TEXT("model", "PATH", &o->model, "16-bit checkpoint or diffusers folder to read"),
+        OPT_TEXT("out", "FILE", &o->out,
+                 "FP8 checkpoint to write, and FILE.sha256; replaced only when complete"),
+        OPT_TEXT("dialect", "NAME", &o->dialect, "comfy or comfy-legacy (default: comfy)"),
+        OPT_GROUP("Quantization"),
+        OPT_TEXT("policy", "NAME|FILE", &o->policy,
+                 "which layers become FP8: a bundled name or a JSON file"),
+        OPT_TEXT("calibration", "FILE", &o->calibration,
+                 "input ranges from octavo-calibrate (default: none, weight-only)"),
+        OPT_FLAG("require-calibration", &o->require_calibration,
+                 "fail when a static layer has no range (default: make it weight-only)"),
+        OPT_NUMBER("qmax", "Q", &o->qmax,
+                   "code that the largest value gets, up to 448 (default: 448)"),
+        OPT_FLAG("plan", &o->plan, "print every decision and the sizes; write nothing"),
+        OPT_GENERAL(&o->general),
+        OPT_END,
+    };
+    const oct_cli cli = {
+        .tool = "quantize",
+        .summary = "Write an FP8 E4M3 checkpoint from a 16-bit SD3.5 one, by a layer policy.",
+        .usage = "--model PATH --policy NAME|FILE --out FILE [options]",
+        .examples =
+            {
+                "octavo-quantize --model sd3.5_large.safetensors --policy mlp-attn \\\n"
+                "      --calibration calibration.json --out sd3.5_large.fp8.safetensors",
+                "octavo-quantize --model stable-diffusion-3.5-medium/ --policy all --plan",
+            },
+        .opts = opts,
+    };
+    oct_err err = {{0}};
+    bool is_done = false;
+    oct_status st = oct_cli_parse(&cli, argc, argv, &is_done, &err);
+    if (!st && !is_done) st = oct_general_apply(&cli, &o->general, &err);
+    if (!st && !is_done) {
+        oct_kernels_select(o->general.cpu);
+        st = run(&job, &err);
+    }
+
+    oct_plan_deinit(&job.plan);
+    oct_calibration_deinit(&job.calibration);
+    oct_policy_deinit(&job.policy);
+    oct_denoiser_deinit(&job.denoiser);
+    oct_source_close(&job.source);
+    return oct_cli_finish(&cli, st, &err);
+}

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Writing a quantized checkpoint.
+#include "quantize/write.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/manifest.h"
+#include "common/progress.h"
+#include "common/safetensors.h"
+#include "common/version.h"
+#include "kernels/kernels.h"
+#include "ptq/source_digest.h"
+
+static const char no_digest[] = "----------------------------------------------------------------";
+
+typedef struct write_job {
+    const oct_write_params *params;
+    oct_outputs outputs;
+    oct_st_writer writer;
+    oct_xxh128 *digests;    // [source->n_tensors]
+    uint8_t *data, *codes;  // as large as the largest source tensor
+    uint64_t capacity;
+    oct_progress progress;
+} write_job;
+
+// The whole-file digest takes longer than the work where the CPU has no SHA instructions: it runs
+// beside it and its place in the header is filled in at the end.
+typedef struct digest_thread {
+    pthread_t thread;
+    bool is_running;
+    const oct_source *source;
+    char hex[OCT_SHA256_HEX];
+    oct_status status;
+    oct_err err;
+} digest_thread;
+
+static void *digest_main(void *argument)
+{
+    digest_thread *digest = argument;
+    digest->status = oct_source_sha256(digest->source, digest->hex, &digest->err);
+    return NULL;
+}
+
+static oct_status digest_start(digest_thread *digest, const oct_source *source, oct_err *err)
+{
+    digest->source = source;
+    if (pthread_create(&digest->thread, NULL, digest_main, digest)) {
+        return oct_fail(err, OCT_ENOMEM, "cannot start a thread for the digest");
+    }
+    digest->is_running = true;
+    return OCT_OK;
+}
+
+static oct_status digest_join(digest_thread *digest, oct_err *err)
+{
+    if (!digest->is_running) return OCT_OK;
+    pthread_join(digest->thread, NULL);
+    digest->is_running = false;
+    if (digest->status && err) *err = digest->err;
+    return digest->status;
+}
+
+static oct_status refuse_inputs(const oct_write_params *params, oct_err *err)
+{
+    const oct_checkpoint *checkpoint = &params->source->checkpoint;
+    for (size_t i = 0; i < checkpoint->n_files; i++) {
+        if (oct_path_is_same_file(params->out, checkpoint->files[i].file.path)) {
+            return oct_fail(err, OCT_EUSAGE, "'%s' is an input: choose another --out", params->out);
+        }
+    }
+    return OCT_OK;
+}
+
+// Digests of the source's bytes are wrong for the output's.
+static bool is_stale(const char *key)
+{
+    return !strncmp(key, "sshs_", 5) || !strcmp(key, "modelspec.hash_sha256") ||
+           !strncmp(key, "octavo.", 7) || !strcmp(key, "_quantization_metadata");
+}
+
+static void add_metadata(write_job *job)
+{
+    const oct_write_params *p = job->params;
+    const oct_plan_params *plan = &p->plan->params;
+    oct_st_writer *writer = &job->writer;
+    if (!p->source->checkpoint.is_diffusers) {
+        const oct_safetensors *file = &p->source->checkpoint.files[0];
+        for (size_t i = 0; i < file->n_meta; i++) {
+            if (is_stale(file->meta[i].key)) continue;
+            oct_st_writer_add_meta(writer, file->meta[i].key, file->meta[i].value);
+        }
+    }
+    char qmax[32];
+    snprintf(qmax, sizeof qmax, "%.9g", (double)plan->qmax);
+    oct_st_writer_add_meta(writer, "octavo.version", oct_version());
+    oct_st_writer_add_meta(writer, "octavo.dialect", oct_dialect_name(p->dialect));
+    oct_st_writer_add_meta(writer, "octavo.qmax", qmax);
+    oct_st_writer_add_meta(writer, "octavo.policy", plan->policy->name);
+    oct_st_writer_add_meta(writer, "octavo.policy_sha256", plan->policy->sha256);
+    oct_st_writer_add_meta(writer, "octavo.source_sha256", no_digest);
+    if (plan->calibration) {
+        oct_st_writer_add_meta(writer, "octavo.calibration_sha256", plan->calibration->sha256);
+    }
+    const char *markers = oct_outputs_metadata(&job->outputs, p->source, p->plan, p->dialect);
+    if (markers) oct_st_writer_add_meta(writer, "_quantization_metadata", markers);
+}
+
+static oct_status begin(write_job *job, oct_err *err)
+{
+    const oct_write_params *p = job->params;
+    oct_status st = oct_outputs_init(&job->outputs, p->source, p->plan, p->dialect, err);
+    if (st) return st;
+    uint64_t bytes_all = 0;
+    for (size_t i = 0; i < job->outputs.n_tensors; i++) {
+        const oct_out_tensor *t = &job->outputs.tensors[i];
+        oct_st_writer_add(&job->writer, t->name, t->dtype, t->rank, t->shape);
+    }
+    add_metadata(job);
+    for (size_t i = 0; i < p->source->n_tensors; i++) {
+        const oct_source_tensor *t = &p->source->tensors[i];
+        bytes_all += t->bytes;
+        if (t->bytes > job->capacity) job->capacity = t->bytes;
+    }
+    job->digests = calloc(p->source->n_tensors, sizeof *job->digests);
+    job->data = malloc(job->capacity ? job->capacity : 1);
+    job->codes = malloc(job->capacity / 2 + 1);
+    if (!job->digests || !job->data || !job->codes) {
+        return oct_fail(err, OCT_ENOMEM, "out of memory for a tensor of %" PRIu64 " bytes",
+                        job->capacity);
+    }
+    oct_progress_begin(&job->progress, "quantizing", bytes_all, "B");
+    return oct_st_writer_begin(&job->writer, p->out, err);
+}
+
+static oct_status put(write_job *job, const char *name, const void *data, oct_err *err)
+{
+    const oct_st_tensor *slot = oct_st_writer_find(&job->writer, name);
+    return oct_st_writer_write(&job->writer, slot, 0, data, slot->bytes, err);
+}
+
+static oct_status read_source(write_job *job, const oct_source_tensor *tensor, oct_err *err)
+{
+    oct_status st = oct_source_read(tensor, job->data, err);
+    if (st) return st;
+    job->digests[tensor - job->params->source->tensors] = oct_xxh128_of(job->data, tensor->bytes);
+    oct_progress_add(&job->progress, tensor->bytes);
+    return OCT_OK;
+}
+
+// The scale's tensor stands next to its codes in the name order of `outputs`, whichever dialect:
+// it is found by its decision.
+static oct_status put_scale(write_job *job, const oct_decision *decision, float scale, oct_err *err)
+{
+    for (size_t i = 0; i < job->outputs.n_tensors; i++) {
+        const oct_out_tensor *t = &job->outputs.tensors[i];
+        if (t->emit == OCT_EMIT_WEIGHT_SCALE && t->decision == decision) {
+            return put(job, t->name, &scale, err);
+        }
+    }
+    return OCT_OK;  // a dialect without scales
+}
+
+static oct_status write_tensor(write_job *job, const oct_out_tensor *tensor, oct_err *err)
+{
+    oct_status st = OCT_OK;
+    float scale = 1;
+    switch (tensor->emit) {
+    case OCT_EMIT_COPY:
+        st = read_source(job, tensor->source, err);
+        return st ? st : put(job, tensor->name, job->data, err);
+    case OCT_EMIT_CODES:
+        st = read_source(job, tensor->decision->layer->weight, err);
+        if (!st) {
+            st = oct_plan_encode(job->params->plan, tensor->decision->layer, job->data, job->codes,
+                                 &scale, err);
+        }
+        if (!st) st = put(job, tensor->name, job->codes, err);
+        return st ? st : put_scale(job, tensor->decision, scale, err);
+    case OCT_EMIT_BYTES:
+        return put(job, tensor->name, tensor->bytes, err);
+    case OCT_EMIT_WEIGHT_SCALE:
+        break;  // written with its codes
+    }
+    return OCT_OK;
+}
+
+static oct_status write_manifest(oct_written *written, const char *out, oct_err *err)
+{
+    oct_file file = {0};
+    oct_arena arena = {0};
+    oct_status st = oct_file_open(&file, out, err);
+    if (st) goto done;
+    written->file_bytes = file.bytes;
+    st = oct_sha256_of_file(&file, written->sha256, err);
+    if (st) goto done;
+    const char *line = oct_manifest_line(&arena, written->sha256, oct_path_name(out));
+    const char *path = oct_arena_print(&arena, "%s.sha256", out);
+    st = oct_file_write(path, line, strlen(line), err);
+
+done:
+    oct_file_close(&file);
+    oct_arena_deinit(&arena);
+    return st;
+}
+
+static oct_status finish(write_job *job, oct_written *written, digest_thread *digest, oct_err *err)
+{
+    const oct_write_params *p = job->params;
+    oct_source_denoiser_digest(p->source, job->digests, written->denoiser_xxh3);
+    oct_status st = oct_plan_check_model(p->plan, written->denoiser_xxh3, err);
+    if (st) return st;
+    st = digest_join(digest, err);
+    if (st) return st;
+    memcpy(written->source_sha256, digest->hex, sizeof digest->hex);
+    st = oct_st_writer_patch_meta(&job->writer, "octavo.source_sha256", digest->hex, err);
+    if (st) return st;
+    for (size_t i = 0; i < p->source->checkpoint.n_files && !st; i++) {
+        st = oct_file_check_unchanged(&p->source->checkpoint.files[i].file, err);
+    }
+    return st ? st : oct_st_writer_commit(&job->writer, err);
+}
+
+oct_status oct_write_checkpoint(oct_written *written, const oct_write_params *params, oct_err *err)
+{
+    write_job job = {.params = params};
+    digest_thread digest = {0};
+    *written = (oct_written){0};
+
+    oct_status st = refuse_inputs(params, err);
+    if (!st) st = begin(&job, err);
+    if (!st) st = digest_start(&digest, params->source, err);
+    for (size_t i = 0; i < job.outputs.n_tensors && !st; i++) {
+        st = write_tensor(&job, &job.outputs.tensors[i], err);
+    }
+    written->source_bytes = job.progress.done;
+    if (!st) st = finish(&job, written, &digest, err);
+    oct_progress_end(&job.progress);
+
+    digest_join(&digest, NULL);
+    free(job.digests);
+    free(job.data);
+    free(job.codes);
+    oct_outputs_deinit(&job.outputs);
+    oct_st_writer_deinit(&job.writer);
+    return st ? st : write_manifest(written, params->out, err);
+}
