@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The contract of a quantized file.
+#include "verify/contract.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/number.h"
+#include "ptq/scale.h"
+
+static void shape_text(char *out, size_t bytes, int rank, const uint64_t *shape)
+{
+    size_t at = (size_t)snprintf(out, bytes, "[");
+    for (int i = 0; i < rank && at < bytes; i++) {
+        at += (size_t)snprintf(out + at, bytes - at, "%s%" PRIu64, i ? ", " : "", shape[i]);
+    }
+    if (at < bytes) snprintf(out + at, bytes - at, "]");
+}
+
+static bool has_shape(const oct_st_tensor *got, const oct_out_tensor *want)
+{
+    return got->rank == want->rank &&
+           !memcmp(got->shape, want->shape, (size_t)got->rank * sizeof *got->shape);
+}
+
+static void check_tensor(const oct_out_tensor *want, const oct_st_tensor *got,
+                         oct_findings *findings)
+{
+    if (!got) {
+        oct_findings_add(findings, "tensor '%s' is missing", want->name);
+    } else if (got->dtype != want->dtype) {
+        oct_findings_add(findings, "tensor '%s' is %s, but the plan says %s", want->name,
+                         oct_dtype_name(got->dtype), oct_dtype_name(want->dtype));
+    } else if (!has_shape(got, want)) {
+        char is[160], should[160];
+        shape_text(is, sizeof is, got->rank, got->shape);
+        shape_text(should, sizeof should, want->rank, want->shape);
+        oct_findings_add(findings, "tensor '%s' has shape %s, but the plan says %s", want->name, is,
+                         should);
+    }
+}
+
+static const oct_out_tensor *find_output(const oct_outputs *outputs, const char *name)
+{
+    size_t low = 0, high = outputs->n_tensors;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        const int order = strcmp(outputs->tensors[middle].name, name);
+        if (order == 0) return &outputs->tensors[middle];
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+// With source and policy the output is known tensor by tensor.
+static oct_status check_outputs(const oct_contract_params *p, oct_findings *findings, oct_err *err)
+{
+    const oct_safetensors *file = &p->file->checkpoint.files[0];
+    const oct_dialect dialect = p->dialect == OCT_DIALECT_NONE ? OCT_DIALECT_COMFY : p->dialect;
+    oct_outputs outputs = {0};
+    oct_status st = oct_outputs_init(&outputs, p->source, p->plan, dialect, err);
+    for (size_t i = 0; i < outputs.n_tensors && !st; i++) {
+        const oct_out_tensor *want = &outputs.tensors[i];
+        check_tensor(want, oct_safetensors_find(file, want->name), findings);
+    }
+    for (size_t i = 0; i < file->n_tensors && !st; i++) {
+        if (!find_output(&outputs, file->tensors[i].name)) {
+            oct_findings_add(findings, "tensor '%s' is stray: the plan has no such tensor",
+                             file->tensors[i].name);
+        }
+    }
+    oct_outputs_deinit(&outputs);
+    return st;
+}
+
+static oct_status check_codes(const oct_layer *layer, oct_findings *findings, oct_err *err)
+{
+    uint8_t *codes = malloc(layer->weight->bytes);
+    if (!codes) {
+        return oct_fail(err, OCT_ENOMEM, "out of memory for %" PRIu64 " codes of '%s'",
+                        layer->weight->bytes, layer->name);
+    }
+    oct_status st = oct_source_read(layer->weight, codes, err);
+    uint64_t n_nan = 0, first = 0;
+    for (uint64_t i = 0; i < layer->weight->bytes && !st; i++) {
+        if ((codes[i] & 0x7f) != 0x7f) continue;
+        if (!n_nan++) first = i;
+    }
+    if (n_nan) {
+        oct_findings_add(findings,
+                         "tensor '%s' has %" PRIu64 " NaN codes, the first at index %" PRIu64,
+                         layer->weight->name, n_nan, first);
+    }
+    free(codes);
+    return st;
+}
+
+static void check_input_scale(const oct_contract_params *p, const oct_layer *layer,
+                              const oct_fp8_layer *fp8, oct_findings *findings)
+{
+    if (!p->calibration || !fp8->is_fp8 || fp8->input_scale == 0) return;
+    const oct_calibration_layer *range = oct_calibration_find(p->calibration, layer->name);
+    if (!range) {
+        oct_findings_add(findings,
+                         "layer '%s' has an input scale, but the calibration no such layer",
+                         layer->name);
+        return;
+    }
+    const float want = oct_input_scale(range->amax, p->qmax);
+    if (oct_f32_bits(want) != oct_f32_bits(fp8->input_scale)) {
+        oct_findings_add(findings,
+                         "layer '%s': input scale is %.9g, but the calibration gives %.9g",
+                         layer->name, (double)fp8->input_scale, (double)want);
+    }
+}
+
+// Without a source the policy alone says what each layer must be.
+static void check_policy(const oct_contract_params *p, const oct_layer *layer,
+                         const oct_fp8_layer *fp8, oct_findings *findings)
+{
+    if (!p->policy || p->plan) return;
+    int rule;
+    const oct_setting set = oct_policy_apply(p->policy, p->denoiser, layer, &rule);
+    const bool should_be_fp8 = set.weights == OCT_WEIGHTS_E4M3 && !layer->is_conv;
+    if (should_be_fp8 == fp8->is_fp8) return;
+    oct_findings_add(findings, "layer '%s' is %s, but policy '%s' says %s", layer->name,
+                     fp8->is_fp8 ? "FP8" : oct_dtype_name(layer->weight->dtype), p->policy->name,
+                     should_be_fp8 ? "e4m3" : "keep");
+}
+
+static oct_status check_layers(const oct_contract_params *p, oct_findings *findings, oct_err *err)
+{
+    for (size_t i = 0; i < p->denoiser->n_layers; i++) {
+        const oct_layer *layer = &p->denoiser->layers[i];
+        oct_fp8_layer fp8 = {0};
+        oct_err broken = {{0}};
+        const oct_status st = oct_dialect_read(p->file, p->dialect, layer, &fp8, &broken);
+        if (st == OCT_EIO || st == OCT_ENOMEM) {
+            if (err) *err = broken;
+            return st;
+        }
+        if (st) {
+            oct_findings_add(findings, "%s", broken.text);
+            continue;
+        }
+        check_policy(p, layer, &fp8, findings);
+        check_input_scale(p, layer, &fp8, findings);
+        if (!fp8.is_fp8) continue;
+        const oct_status codes = check_codes(layer, findings, err);
+        if (codes) return codes;
+    }
+    return OCT_OK;
+}
+
+oct_status oct_contract_check(const oct_contract_params *params, oct_findings *findings,
+                              oct_err *err)
+{
+    oct_status st = OCT_OK;
+    if (params->plan) st = check_outputs(params, findings, err);
+    return st ? st : check_layers(params, findings, err);
+}
