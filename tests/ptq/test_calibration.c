@@ -3,7 +3,7 @@
 // Calibration files: exact round trips, and everything that must be refused.
 #include <float.h>
 #include <locale.h>
-#include <stdlib.h>
+#include <unistd.h>
 
 #include "common/file.h"
 #include "ptq/calibration.h"
@@ -192,13 +192,29 @@ static void numbers_beyond_binary64_are_refused(void)
                  numbers[i]);
         CHECK(load_text(&calibration, text, NULL) == OCT_EFORMAT);
     }
-    char *digits = malloc(1100000);
-    size_t used = (size_t)sprintf(digits, "%s", "{\"octavo_calibration\":");
-    memset(digits + used, '1', 1000000);
-    strcpy(digits + used + 1000000, "}");
+}
+
+static void endless_number_is_refused(void)
+{
+    static char text[1000100];
     oct_calibration calibration;
-    CHECK(load_text(&calibration, digits, NULL) == OCT_EFORMAT);
-    free(digits);
+
+    memset(text, '1', 1000050);
+    memcpy(text, "{\"octavo_calibration\":", 22);
+    strcpy(text + 1000000, "}");
+    CHECK(load_text(&calibration, text, NULL) == OCT_EFORMAT);
+}
+
+static void huge_file_is_refused_unread(void)
+{
+    const char *path = model_path("huge.json");
+    oct_calibration calibration;
+    oct_err err = {0};
+
+    model_write_text(path, "{}");
+    CHECK(truncate(path, 100 << 20) == 0);
+    CHECK(oct_calibration_load(&calibration, path, &err) == OCT_EFORMAT);
+    CHECK(strstr(err.text, "huge.json"));
 }
 
 static void vanishing_number_is_zero(void)
@@ -251,13 +267,11 @@ static void every_truncation_is_refused(void)
 
 static void depth_and_byte_order_marks_are_refused(void)
 {
-    char *deep = malloc(1000001);
+    static char deep[1000001];
     oct_calibration calibration;
 
-    memset(deep, '[', 1000000);
-    deep[1000000] = '\0';
+    memset(deep, '[', sizeof deep - 1);
     CHECK(load_text(&calibration, deep, NULL) == OCT_EFORMAT);
-    free(deep);
     CHECK(load_text(&calibration, "\xef\xbb\xbf" FILE_(LAYER), NULL) == OCT_EFORMAT);
     CHECK(load_text(&calibration, FILE_(LAYER) "\r\n", NULL) == OCT_OK);
     oct_calibration_deinit(&calibration);
@@ -285,6 +299,8 @@ int main(void)
     RUN(numbers_are_written_short);
     RUN(layers_91_to_97_are_refused);
     RUN(numbers_beyond_binary64_are_refused);
+    RUN(endless_number_is_refused);
+    RUN(huge_file_is_refused_unread);
     RUN(vanishing_number_is_zero);
     RUN(keys_and_versions_are_strict);
     RUN(every_truncation_is_refused);

@@ -318,6 +318,17 @@ static void header_repeats_the_markers(void)
     model_deinit(&file);
 }
 
+static void prefixed_files_have_no_header_form(void)
+{
+    model_file file = make_file("model.diffusion_model.");
+    job j;
+
+    begin_job(&j, &file, "all", true, OCT_DIALECT_COMFY);
+    CHECK(!oct_outputs_metadata(&j.outputs, &j.model.source, &j.plan, OCT_DIALECT_COMFY));
+    end_job(&j);
+    model_deinit(&file);
+}
+
 static void names_of_dialects_parse_back(void)
 {
     oct_dialect dialect = OCT_DIALECT_NONE;
@@ -644,6 +655,7 @@ int main(void)
     RUN(comfy_markers_are_these_bytes);
     RUN(legacy_marker_says_how_to_compute);
     RUN(header_repeats_the_markers);
+    RUN(prefixed_files_have_no_header_form);
     RUN(names_of_dialects_parse_back);
     RUN(stray_scales_are_refused_when_writing);
     RUN(undamaged_files_are_read);
