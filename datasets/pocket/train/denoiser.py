@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The denoiser and the three text encoders: one model, trained together from nothing by flow
+# matching. The modules are the very classes the diffusers folder names, at pocket size.
+import random
+import time
+
+import torch
+from diffusers import SD3Transformer2DModel
+from diffusers.models.embeddings import get_2d_sincos_pos_embed
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+
+import common
+import tokens as vocabulary
+import vae as autoencoder
+import world
+
+LATENT_SIDE = world.SIDE // 8
+TABLE_SIDE = 12         # of the stored position table: images of up to 192 pixels
+SHIFT = 3.0             # of the noise schedule
+
+
+def new_clip(activation, vocabulary_size, pad):
+    end = vocabulary_size - 1
+    return CLIPTextModelWithProjection(CLIPTextConfig(
+        vocab_size=vocabulary_size, hidden_size=128, intermediate_size=256, projection_dim=128, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=vocabulary.CLIP_TOKENS, hidden_act=activation,
+        bos_token_id=end - 1, eos_token_id=end, pad_token_id=pad))
+
+
+def new_t5(vocabulary_size):
+    return T5EncoderModel(T5Config(
+        vocab_size=vocabulary_size, d_model=256, d_kv=64, num_heads=2, d_ff=128, num_layers=2, dropout_rate=0,
+        feed_forward_proj="gated-gelu", tie_word_embeddings=False))
+
+
+def new_transformer():
+    model = SD3Transformer2DModel(
+        sample_size=LATENT_SIDE, patch_size=2, in_channels=16, out_channels=16, num_layers=4, attention_head_dim=64,
+        num_attention_heads=4, joint_attention_dim=256, caption_projection_dim=256, pooled_projection_dim=256,
+        pos_embed_max_size=TABLE_SIDE, dual_attention_layers=(0,), qk_norm="rms_norm")
+    table = get_2d_sincos_pos_embed(256, TABLE_SIDE, base_size=TABLE_SIDE, output_type="pt")    # positions 0, 1, 2, ...
+    model.pos_embed.pos_embed = table.float().unsqueeze(0)
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+            if name.endswith(("norm1.linear", "norm1_context.linear", "norm_out.linear", "proj_out")):
+                nn.init.zeros_(layer.weight)     # every block starts as the identity
+    return model
+
+
+class Pocket(nn.Module):
+    def __init__(self, tokens):
+        super().__init__()
+        self.text_encoder = new_clip("quick_gelu", len(tokens.clip_l), tokens.clip_l.pad_token_id)
+        self.text_encoder_2 = new_clip("gelu", len(tokens.clip_g), tokens.clip_g.pad_token_id)
+        self.text_encoder_3 = new_t5(len(tokens.t5))
+        self.transformer = new_transformer()
+
+    def encode(self, ids):
+        """Context [N, 40, 256] and pooled [N, 256], laid out as SD3.5's pipeline does."""
+        clips = [m(i, output_hidden_states=True) for m, i in zip((self.text_encoder, self.text_encoder_2), ids)]
+        sequence = torch.cat([c.hidden_states[-2] for c in clips], -1)
+        context = torch.cat([sequence, self.text_encoder_3(ids[2]).last_hidden_state], 1)
+        return context, torch.cat([c.text_embeds for c in clips], -1)
+
+    def forward(self, latents, sigmas, ids):
+        context, pooled = self.encode(ids)
+        return self.transformer(latents, context, pooled, 1000 * sigmas, return_dict=False)[0]
+
+
+def shift(u):
+    return SHIFT * u / (1 + (SHIFT - 1) * u)
+
+
+def schedule(steps):
+    """Sigmas of diffusers' Euler scheduler: the bottom end is shifted twice."""
+    return torch.cat([shift(torch.linspace(1, shift(0.001), steps, dtype=torch.float64)).float(), torch.zeros(1)])
+
+
+@torch.no_grad()
+def sample(model, ids, empty, guidance, device, steps=28, seed=0):
+    """Latents [N, 16, 16, 16] of the captions behind `ids`."""
+    count = len(ids[0])
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, 16, LATENT_SIDE, LATENT_SIDE, generator=generator).to(device)
+    with common.autocast(device):
+        both = tuple(torch.cat([e.expand(count, -1), i]).to(device) for e, i in zip(empty, ids))
+        context, pooled = model.encode(both)
+        sigmas = schedule(steps).to(device)
+        for now, after in zip(sigmas, sigmas[1:]):
+            v = model.transformer(x.repeat(2, 1, 1, 1), context, pooled, (1000 * now).expand(2 * count),
+                                  return_dict=False)[0].float()
+            free, told = v.chunk(2)
+            x = x + (after - now) * (free + guidance * (told - free))
+    return x
+
+
+@torch.no_grad()
+def decode(vae, latents, scale, shift_factor):
+    """Bytes [N, H, W, 3]."""
+    return common.to_bytes(vae.decode(latents.float() / scale + shift_factor).sample)
+
+
+class Latents:
+    """The shards encoded so far; more of them may appear while training goes on."""
+
+    def __init__(self, run, tokens):
+        self.run, self.tokens, self.shards = run, tokens, 0
+        self.latents, self.ids = [], []
+        self.refresh()
+
+    def refresh(self):
+        while (path := autoencoder.shard_path(self.run, self.shards)).exists():
+            shard = common.load_checkpoint(path)
+            self.latents.append(shard["latents"])
+            self.ids.append(self.tokens(shard["captions"]))
+            self.scale, self.shift = shard["scale"], shard["shift"]
+            self.shards += 1
+
+    def batch(self, rng, count):
+        size = len(self.latents[0])
+        picks = [divmod(rng.randrange(self.shards * size), size) for _ in range(count)]
+        latents = torch.stack([self.latents[s][i] for s, i in picks]).float()
+        return latents, [torch.stack([self.ids[s][k][i] for s, i in picks]) for k in range(3)]
+
+
+def make_optimizers(model, rate):
+    """Muon for the matrices inside the blocks, AdamW for everything else."""
+    blocks, rest = [], []
+    for name, p in model.named_parameters():
+        matrix = p.ndim == 2 and "transformer_blocks" in name and "norm1" not in name
+        (blocks if matrix else rest).append(p)
+    return [torch.optim.Muon(blocks, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)]
+
+
+def rate_at(step, args):
+    """Warm-up, constant, linear decay over the last part."""
+    return args.lr * min(1, (step + 1) / args.warmup, max(0.01, (1 - step / args.steps) / args.decay))
+
+
+def loss_of(model, latents, ids, empty, device):
+    count = len(latents)
+    sigmas = shift(torch.sigmoid(torch.randn(count)))
+    noise = torch.randn_like(latents)
+    drop = (torch.rand(count) < 0.1)[:, None]
+    ids = tuple(torch.where(drop, e, i).to(device) for e, i in zip(empty, ids))
+    s = sigmas[:, None, None, None]
+    noisy = ((1 - s) * latents + s * noise).to(device)
+    with common.autocast(device), common.attention(device):
+        v = model(noisy, sigmas.to(device), ids)
+    return (v.float() - (noise - latents).to(device)).square().mean()
+
+
+def train(args):
+    device, run = common.pick_device(), args.run
+    torch.manual_seed(common.SEED)
+    tokens = vocabulary.Tokens(run / "model")
+    model, average = Pocket(tokens).to(device), Pocket(tokens).to(device).eval()
+    average.load_state_dict(model.state_dict())
+    optimizers = make_optimizers(model, args.lr)
+    state = common.load_checkpoint(run / "denoiser.pt")
+    first, seconds = 0, 0.0
+    if state:
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        for optimizer, saved in zip(optimizers, state["optimizers"]):
+            optimizer.load_state_dict(saved)
+        first, seconds = state["step"], state["seconds"]
+    data, empty = Latents(run, tokens), tokens([""])
+    torch.manual_seed(common.SEED + first)
+    rng, start, losses = random.Random(common.SEED + first), time.time() - seconds, []
+    step_model = torch.compile(model) if args.compile else model
+    for step in range(first, args.steps):
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate_at(step, args)
+        latents, ids = data.batch(rng, args.batch)
+        loss = loss_of(step_model, latents, ids, empty, device)
+        with common.attention(device):
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        keep = min(args.ema, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - keep)
+        losses.append(loss.item())
+        if (step + 1) % args.every == 0 or step + 1 == args.steps:
+            common.log(run, "denoiser", step=step + 1, loss=sum(losses) / len(losses), seconds=time.time() - start,
+                       shards=data.shards)
+            losses = []
+            common.save_checkpoint({
+                "model": model.state_dict(), "average": average.state_dict(), "step": step + 1,
+                "optimizers": [o.state_dict() for o in optimizers], "seconds": time.time() - start}, run / "denoiser.pt")
+            data.refresh()
+        if (step + 1) % args.sheet_every == 0 or step + 1 == args.steps:
+            sheet(average, tokens, data, args, f"sheet-{step + 1:06d}.png", device)
+
+
+def sheet(model, tokens, data, args, name, device):
+    """Sixteen held-out captions, always the same, as a picture and a text file."""
+    captions = [s["caption"] for s in world.draw_scenes(11, 16, held_out=True)]
+    latents = sample(model, tokens(captions), tokens([""]), args.guidance, device)
+    vae = autoencoder.load_vae(args.run, device)
+    common.save_sheet(decode(vae, latents, data.scale, data.shift), args.run / name)
+    (args.run / "sheet.txt").write_text("\n".join(captions) + "\n")
+
+
+def draw(run, captions, guidance, batch=16):
+    """Bytes [N, H, W, 3] of the averaged model, from the checkpoints of a run."""
+    device = common.pick_device()
+    tokens = vocabulary.Tokens(run / "model")
+    model = Pocket(tokens).to(device).eval()
+    model.load_state_dict(common.load_checkpoint(run / "denoiser.pt")["average"])
+    vae, shard = autoencoder.load_vae(run, device), common.load_checkpoint(autoencoder.shard_path(run, 0))
+    images = []
+    for at in range(0, len(captions), batch):
+        latents = sample(model, tokens(captions[at:at + batch]), tokens([""]), guidance, device, seed=at)
+        images.extend(decode(vae, latents, shard["scale"], shard["shift"]))
+    return images

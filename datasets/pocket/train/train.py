@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# One command for the whole recipe; a stage that finished is skipped, one that was stopped goes on.
+#
+#   python train.py all --run DIR
+import argparse
+import pathlib
+
+import torch
+
+STAGES = ("vae", "encode", "denoiser", "convert")
+
+
+def options():
+    parser = argparse.ArgumentParser(description="train the pocket model")
+    parser.add_argument("stage", choices=STAGES + ("all",))
+    parser.add_argument("--run", type=pathlib.Path, required=True, help="folder of checkpoints, logs, sheets")
+    parser.add_argument("--threads", type=int, default=2)
+    vae = parser.add_argument_group("autoencoder")
+    vae.add_argument("--vae-scenes", type=int, default=4096)
+    vae.add_argument("--vae-lr", type=float, default=2e-3)
+    vae.add_argument("--vae-every", type=int, default=100, help="steps between checkpoints")
+    vae.add_argument("--kl-weight", type=float, default=1e-5)
+    vae.add_argument("--crop-steps", type=int, default=1500)
+    vae.add_argument("--crop-batch", type=int, default=48)
+    vae.add_argument("--crop-side", type=int, default=32)
+    vae.add_argument("--whole-steps", type=int, default=300)
+    vae.add_argument("--whole-batch", type=int, default=16)
+    vae.add_argument("--decoder-steps", type=int, default=300)
+    vae.add_argument("--code-noise", type=float, default=0.05, help="in standard deviations of the codes")
+    vae.add_argument("--phases", type=int, default=3, choices=(1, 2, 3), help="stop after this many")
+    denoiser = parser.add_argument_group("denoiser")
+    denoiser.add_argument("--shards", type=int, default=16, help="of scenes encoded once")
+    denoiser.add_argument("--shard-size", type=int, default=4096, help="scenes in each")
+    denoiser.add_argument("--steps", type=int, default=6000)
+    denoiser.add_argument("--batch", type=int, default=64)
+    denoiser.add_argument("--lr", type=float, default=1e-3)
+    denoiser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
+    denoiser.add_argument("--sheet-every", type=int, default=1000, help="steps between sample sheets")
+    denoiser.add_argument("--ema", type=float, default=0.998)
+    denoiser.add_argument("--warmup", type=int, default=100, help="steps of rising learning rate")
+    denoiser.add_argument("--decay", type=float, default=0.35, help="last part of the steps with falling rate")
+    denoiser.add_argument("--guidance", type=float, default=3.0, help="of the sample sheets")
+    denoiser.add_argument("--compile", action="store_true", help="fuse with torch.compile")
+    return parser.parse_args()
+
+
+def main():
+    args = options()
+    torch.set_num_threads(args.threads)
+    args.run.mkdir(parents=True, exist_ok=True)
+    import convert
+    import denoiser
+    import vae
+    steps = {"vae": vae.train, "encode": vae.encode, "denoiser": denoiser.train, "convert": convert.convert}
+    for stage in STAGES if args.stage == "all" else (args.stage,):
+        steps[stage](args)
+
+
+if __name__ == "__main__":
+    main()

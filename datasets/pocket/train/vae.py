@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The autoencoder, in three phases: on crops (many small ones teach the codes quickly), on whole
+# images (group norms see other statistics there), then the decoder alone on codes with a little
+# noise, for as long as one likes: the codes are fixed by then and the denoiser can be trained.
+import random
+import time
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+
+import common
+import world
+
+PHASES = ("crops", "whole", "decoder")
+
+
+def new_vae():
+    return AutoencoderKL(
+        in_channels=3, out_channels=3, latent_channels=16, block_out_channels=(32, 32, 64, 64), layers_per_block=1,
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, norm_num_groups=32,
+        sample_size=world.SIDE, use_quant_conv=False, use_post_quant_conv=False, force_upcast=False)
+
+
+def crop(image, scene, side, rng):
+    """A side x side part, mostly around some shape, aligned with the latent grid."""
+    x, y, box = rng.choice(rng.choice(scene["groups"])["boxes"])
+    jitter = box // 2 + rng.randint(-side, 0) if rng.random() < 0.85 else rng.randint(-world.SIDE, world.SIDE)
+    left, top = (min(max((v + jitter) // 8 * 8, 0), world.SIDE - side) for v in (x, y))
+    return image[top:top + side, left:left + side]
+
+
+class Pool:
+    """Scenes rendered once; batches are drawn from it."""
+
+    def __init__(self, seed, count):
+        self.scenes = list(world.draw_scenes(seed, count))
+        self.images = np.stack([world.render(s) for s in self.scenes])
+
+    def batch(self, rng, count, side):
+        picks = [rng.randrange(len(self.scenes)) for _ in range(count)]
+        if side == world.SIDE:
+            return common.to_pixels(self.images[picks])
+        return common.to_pixels(np.stack([crop(self.images[i], self.scenes[i], side, rng) for i in picks]))
+
+
+def psnr(vae, pixels, device):
+    """Mean over images, decoded from the mean code, in FP32."""
+    with torch.no_grad():
+        out = vae.decode(vae.encode(pixels.to(device)).latent_dist.mean).sample
+    error = (out.clamp(-1, 1) - pixels.to(device)).square().mean((1, 2, 3)) / 4
+    return -10 * error.log10().mean().item(), out
+
+
+def picture_loss(vae, codes, pixels):
+    """Pixels of shapes count five times: most of a picture is background."""
+    error = vae.decode(codes).sample.float() - pixels
+    shape = (pixels - pixels[:, :, :1, :1]).abs().amax(1, keepdim=True) > 0.05   # a corner of an image is background
+    weight = 1 + 4 * shape
+    return ((error.abs() + error.square()) * weight).sum() / (3 * weight.sum())
+
+
+def loss_of(vae, pixels, args, phase):
+    if PHASES[phase] == "decoder":
+        with torch.no_grad():
+            codes = vae.encode(pixels).latent_dist.mean
+            codes = codes + args.code_noise * codes.std() * torch.randn_like(codes)
+        return picture_loss(vae, codes, pixels)
+    codes = vae.encode(pixels).latent_dist
+    kl = 0.5 * (codes.mean.square() + codes.var - 1 - codes.logvar).float().mean()
+    return picture_loss(vae, codes.sample(), pixels) + args.kl_weight * kl
+
+
+def train(args):
+    device, run = common.pick_device(), args.run
+    torch.manual_seed(common.SEED)
+    vae = new_vae().to(device, memory_format=common.image_layout(device))
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=args.vae_lr, betas=(0.9, 0.95), weight_decay=0)
+    state = common.load_checkpoint(run / "vae.pt") or {"phase": 0, "step": 0}
+    if "vae" in state:
+        vae.load_state_dict(state["vae"])
+        optimizer.load_state_dict(state["optimizer"])
+    pool = Pool(common.SEED, args.vae_scenes)
+    check = common.to_pixels(np.stack([world.render(s) for s in world.draw_scenes(7, 16, held_out=True)]))
+    plan = ((args.crop_steps, args.crop_batch, args.crop_side, 1.0), (args.whole_steps, args.whole_batch, world.SIDE, 0.5),
+            (args.decoder_steps, args.whole_batch, world.SIDE, 0.5))
+    for phase in range(state["phase"], args.phases):
+        steps, batch, side, peak = plan[phase]
+        first = state["step"] if phase == state["phase"] else 0
+        run_phase(vae, optimizer, pool, check, args, (phase, first, steps, batch, side, peak), device)
+
+def run_phase(vae, optimizer, pool, check, args, plan, device):
+    phase, first, steps, batch, side, peak = plan
+    rng, start = random.Random(common.SEED + 1000 * phase + first), time.time()
+    for step in range(first, steps):
+        left = 1 - step / steps
+        rate = args.vae_lr * peak * min(1, (step + 1) / 50) * max(0.02, min(1, left / 0.6))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        pixels = pool.batch(rng, batch, side).to(device).contiguous(memory_format=common.image_layout(device))
+        with common.autocast(device):
+            loss = loss_of(vae, pixels, args, phase)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        if (step + 1) % args.vae_every == 0 or step + 1 == steps:
+            quality, out = psnr(vae, check, device)
+            common.log(args.run, "vae", phase=phase, step=step + 1, loss=loss.item(), psnr=quality,
+                       seconds=time.time() - start)
+            common.save_sheet(np.concatenate([common.to_bytes(check)[:8], common.to_bytes(out)[:8]]), args.run / "vae.png")
+            done = step + 1 == steps
+            common.save_checkpoint({"phase": phase + done, "step": 0 if done else step + 1, "vae": vae.state_dict(),
+                                    "optimizer": optimizer.state_dict()}, args.run / "vae.pt")
+
+
+def load_vae(run, device):
+    vae = new_vae()
+    vae.load_state_dict(common.load_checkpoint(run / "vae.pt")["vae"])
+    return vae.to(device).eval()
+
+
+def shard_path(run, index):
+    return run / f"latents-{index:03d}.pt"
+
+
+@torch.no_grad()
+def encode_scenes(vae, scenes, device):
+    """Mean codes [N, 16, 16, 16] in 16-bit."""
+    codes = []
+    for at in range(0, len(scenes), 128):
+        pixels = common.to_pixels(np.stack([world.render(s) for s in scenes[at:at + 128]]))
+        with common.autocast(device):
+            codes.append(vae.encode(pixels.to(device)).latent_dist.mean.float().cpu())
+    return torch.cat(codes)
+
+
+def encode(args):
+    """Latents and captions of a large pool of scenes, in shards; existing shards are kept.
+
+    The two constants of the VAE's config, one scale and one shift for all channels, come from the first.
+    """
+    device = common.pick_device()
+    vae, scale, shift = load_vae(args.run, device), None, None
+    for index in range(args.shards):
+        path = shard_path(args.run, index)
+        shard = common.load_checkpoint(path)
+        if not shard:
+            scenes = list(world.draw_scenes(common.SEED + 1 + index, args.shard_size))
+            codes = encode_scenes(vae, scenes, device)
+            if scale is None:
+                scale, shift = 1 / codes.std().item(), codes.mean().item()
+            shard = {"latents": ((codes - shift) * scale).half(), "captions": [s["caption"] for s in scenes],
+                     "scale": scale, "shift": shift}
+            common.save_checkpoint(shard, path)
+            common.log(args.run, "latents", shard=index, scale=scale, shift=shift)
+        scale, shift = shard["scale"], shard["shift"]
