@@ -15,14 +15,14 @@ static uint64_t weights_of(const oct_layer *layer)
     return n;
 }
 
-static void announce_fallbacks(const oct_candidate *candidate, const oct_denoiser *denoiser)
+static void announce_fallbacks(const oct_candidate *candidate)
 {
     size_t n = 0;
     for (size_t i = 0; i < candidate->plan.n_decisions; i++) {
         const oct_decision *decision = &candidate->plan.decisions[i];
         int rule;
         const oct_setting wish =
-            oct_policy_apply(&candidate->policy, denoiser, decision->layer, &rule);
+            oct_policy_apply(&candidate->policy, candidate->plan.denoiser, decision->layer, &rule);
         if (decision->weights == OCT_WEIGHTS_KEEP || wish.inputs != OCT_INPUTS_STATIC) continue;
         if (decision->inputs == OCT_INPUTS_NONE) n++;
     }
@@ -46,8 +46,7 @@ oct_status oct_candidate_open_policy(oct_candidate *candidate, const char *name_
                            .qmax = OCT_E4M3_MAX,
                        },
                        err);
-    if (st) goto out;
-    announce_fallbacks(candidate, &reference->denoiser);
+    if (st) oct_wrap(err, st, "policy '%s'", candidate->name);
 
 out:
     if (st) oct_candidate_close(candidate);
@@ -153,5 +152,6 @@ oct_status oct_candidate_describe(const oct_candidate *candidate, oct_arena *are
         return oct_pipeline_describe(&candidate->pipeline, candidate->name, arena, facts, err);
     }
     describe_plan(candidate, facts);
+    announce_fallbacks(candidate);
     return OCT_OK;
 }

@@ -22,7 +22,7 @@ typedef struct oct_candidate {  // may not move once opened: the plan points int
 } oct_candidate;
 
 // By bundled name or path. `calibration` may be NULL; both it and the reference must outlive the
-// candidate. Layers that lack a range are announced.
+// candidate.
 oct_status oct_candidate_open_policy(oct_candidate *candidate, const char *name_or_path,
                                      const oct_pipeline *reference,
                                      const oct_calibration *calibration, oct_err *err);
@@ -32,7 +32,8 @@ oct_status oct_candidate_open_file(oct_candidate *candidate, const char *path,
                                    const oct_pipeline *reference, oct_arena *arena, oct_err *err);
 void oct_candidate_close(oct_candidate *candidate);  // fine on a zeroed one
 
-// What it is, for the report. Reads all data of a file to name its digest.
+// What it is, for the report. Reads all data of a file to name its digest; warns of a policy's
+// layers that should have static inputs but lack a range.
 oct_status oct_candidate_describe(const oct_candidate *candidate, oct_arena *arena,
                                   oct_denoiser_facts *facts, oct_err *err);
 

@@ -33,7 +33,7 @@ static oct_status open_policies(oct_regression *run, oct_err *err)
         oct_candidate *candidate = &run->candidates[run->comparison.n_candidates];
         const oct_status st =
             oct_candidate_open_policy(candidate, name, &run->reference, calibration, err);
-        if (st) return oct_wrap(err, st, "policy '%s'", name);
+        if (st) return st;
         run->comparison.n_candidates++;
         at = at[bytes] ? at + bytes + 1 : NULL;
     }
