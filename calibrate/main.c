@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "kernels/kernels.h"
 
 static void print_json(const oct_collection *collection, double elapsed_s)
 {
@@ -98,6 +99,7 @@ int main(int argc, char **argv)
     oct_status st = oct_cli_parse(&cli, argc, argv, &is_done, &err);
     if (!st && is_done) return oct_cli_finish(&cli, st, &err);
     if (!st) st = oct_general_apply(&cli, &general, &err);
+    if (!st) oct_kernels_select(general.cpu);
     if (!st) st = check_options(&o, &err);
     if (!st) {
         o.seed = general.seed;

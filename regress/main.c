@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "kernels/kernels.h"
 #include "regress/report.h"
 #include "regress/run.h"
 
@@ -171,6 +172,7 @@ int main(int argc, char **argv)
     oct_status st = oct_cli_parse(&cli, argc, argv, &is_done, &err);
     if (!st && is_done) goto out;
     if (!st) st = oct_general_apply(&cli, &general, &err);
+    if (!st) oct_kernels_select(general.cpu);
     if (!st) st = check_options(&o, &pair, &err);
     if (st) goto out;
     o.seed = general.seed;
