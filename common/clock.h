@@ -3,4 +3,4 @@
 // How long things take.
 #pragma once
 
-double oct_now_s(void); // seconds since some moment, never going back
+double oct_now_s(void);  // seconds since some moment, never going back

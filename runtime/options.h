@@ -56,10 +56,13 @@ oct_status oct_sampling_check(oct_sampling_options *sampling, oct_err *err);
 typedef struct oct_slg_options {  // skip-layer guidance
     const char *layers;           // "7,8,9"; NULL: none
     double scale, start, stop;
-    const bool *blocks;           // [depth], set by oct_slg_resolve(); NULL: none
+    const bool *blocks;  // [depth], set by oct_slg_resolve(); NULL: none
 } oct_slg_options;
 
-#define OCT_SLG_DEFAULTS {.scale = 2.8, .start = 0.01, .stop = 0.2}
+#define OCT_SLG_DEFAULTS                                                                           \
+    {                                                                                              \
+        .scale = 2.8, .start = 0.01, .stop = 0.2                                                   \
+    }
 
 // clang-format off
 #define OPT_SLG(s)                                                                                 \
