@@ -64,7 +64,8 @@ typedef struct oct_recipes {
     oct_naming naming;
     uint64_t seed;      // other values; 0: the formula as it is
     bool has_outliers;  // image stream of the denoiser: even blocks get SCALES (so that qkv and fc1
-                        // see outlier channels) and UNITS (fc2 does), odd blocks' qkv get COLUMNS
+                        // see outlier channels, the largest 14 times the median) and UNITS (fc2
+                        // does), odd blocks' qkv get COLUMNS
 
     oct_arena arena;
     oct_recipe *items;
