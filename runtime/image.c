@@ -16,7 +16,7 @@
 #include "common/file.h"
 
 #define SIDE_MAX 16384u
-#define PIXELS_MAX (UINT64_C(1) << 26) // a small file may otherwise unfold to gigabytes
+#define PIXELS_MAX (UINT64_C(1) << 26)  // a small file may otherwise unfold to gigabytes
 #define CHUNK_BYTES_MAX (8u << 20)
 #define CHUNKS_MAX 1000
 
@@ -42,7 +42,7 @@ void oct_image_deinit(oct_image *image)
 
 static uint8_t level(float x)
 {
-    const float unit = fminf(fmaxf(0.5f * x + 0.5f, 0), 1); // NaN becomes 0
+    const float unit = fminf(fmaxf(0.5f * x + 0.5f, 0), 1);  // NaN becomes 0
     return (uint8_t)nearbyintf(255 * unit);
 }
 
@@ -59,9 +59,9 @@ typedef struct job {
     png_structp png;
     png_infop info;
     char message[128];
-    const oct_file *file; // reading
+    const oct_file *file;  // reading
     uint64_t at;
-    uint8_t *data; // writing
+    uint8_t *data;  // writing
     size_t bytes, capacity;
 } job;
 

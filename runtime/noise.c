@@ -9,7 +9,7 @@
 #include "common/number.h"
 
 #define STATE 624
-#define SHIFT 397 // M of MT19937
+#define SHIFT 397  // M of MT19937
 
 static const double two_pi = 6.283185307179586476925286766559;
 
@@ -123,14 +123,14 @@ void oct_noise_f32(oct_noise *noise, float *out, size_t n)
     }
     draw_f32(noise, out, n);
     for (size_t at = 0; at + 16 <= n; at += 16) transform_f32(out + at);
-    if (n % 16) { // the last 16 are drawn again, over what was there
+    if (n % 16) {  // the last 16 are drawn again, over what was there
         draw_f32(noise, out + n - 16, 16);
         transform_f32(out + n - 16);
     }
 }
 
 typedef struct half_kind {
-    uint32_t mask; // bits of a uniform
+    uint32_t mask;  // bits of a uniform
     float unit;
     void (*transform)(float *d);
     uint16_t (*narrow)(float value);
@@ -195,7 +195,7 @@ static float philox_normal(const uint32_t words[4], unsigned which)
     const uint32_t *pair = words + (which & 2);
     const float unit = (float)(two_pi * 0x1p-32);
     const float u = (float)pair[0] * 0x1p-32f + 0x1p-33f;
-    const float angle = fmaf((float)pair[1], unit, unit / 2); // fused on a GPU
+    const float angle = fmaf((float)pair[1], unit, unit / 2);  // fused on a GPU
     const float radius = sqrtf(-2 * logf(u));
     return radius * (which & 1 ? cosf(angle) : sinf(angle));
 }

@@ -55,7 +55,7 @@ static double sigma_at(oct_schedule_kind kind, double shift, size_t steps, size_
 {
     const double last = TRAIN_STEPS * sigma_min(shift);
     switch (kind) {
-    case OCT_SCHEDULE_DIFFUSERS: // shifted twice at the bottom, as published
+    case OCT_SCHEDULE_DIFFUSERS:  // shifted twice at the bottom, as published
         return shifted(shift, linspace(TRAIN_STEPS, last, steps, i) / TRAIN_STEPS);
     case OCT_SCHEDULE_SGM_UNIFORM:
         return shifted(shift, linspace(TRAIN_STEPS, last, steps + 1, i) / TRAIN_STEPS);

@@ -139,7 +139,7 @@ static void check_loads(const char *path, const uint8_t *want, size_t width, siz
 
 static void palettes_and_grey_become_rgb(void)
 {
-    const uint8_t two_bits[2] = {0x1b, 0x00}; // 0 1 2 3 / 0 0 0 0
+    const uint8_t two_bits[2] = {0x1b, 0x00};  // 0 1 2 3 / 0 0 0 0
     const uint8_t colours[24] = {0, 0, 0, 255, 0, 0, 0, 255, 0, 1, 2, 3};
     const uint8_t greys[24] = {0, 0, 0, 85, 85, 85, 170, 170, 170, 255, 255, 255};
     write_png(path_of("p.png"), 4, 2, 2, PNG_COLOR_TYPE_PALETTE, 0, two_bits, 1, false);

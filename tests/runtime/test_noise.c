@@ -164,7 +164,7 @@ static void a_gpu_with_enough_threads_gives_each_one_normal(void)
                                         0.849060, -1.924399, 0.652986};
     float x[6];
     oct_noise_philox(0, x, 6, 270336);
-    check_f32(x, zero, 6, 2e-6); // a GPU's fast sine, and six printed digits
+    check_f32(x, zero, 6, 2e-6);  // a GPU's fast sine, and six printed digits
     oct_noise_philox(42, x, 6, 270336);
     check_f32(x, forty_two, 6, 2e-6);
 }

@@ -12,7 +12,7 @@ static void check_schedule(oct_schedule_kind kind, size_t steps, const double *w
 {
     float sigmas[STEPS_MAX + 1];
     oct_schedule(kind, 3, steps, sigmas);
-    for (size_t i = 0; i <= steps; i++) CHECK_NEAR(sigmas[i], want[i], 5.5e-7); // six digits
+    for (size_t i = 0; i <= steps; i++) CHECK_NEAR(sigmas[i], want[i], 5.5e-7);  // six digits
     CHECK(sigmas[steps] == 0);
 }
 
