@@ -108,11 +108,11 @@ static void count_layers(verify_job *job)
 
 // A file whose bytes break the format or the architecture does not hold: that is an answer, not a
 // failure to answer.
-static oct_status open_file(verify_job *job, bool *is_readable, oct_err *err)
+static oct_status open_file(verify_job *job, oct_err *err)
 {
     oct_err broken = {{0}};
     oct_status st = open_model(&job->file, job->o.file, &broken);
-    *is_readable = !st;
+    job->is_readable = !st;
     if (st == OCT_EFORMAT || st == OCT_EUNSUPPORTED) {
         oct_findings_add(&job->findings, "%s", broken.text);
         return OCT_OK;
@@ -124,14 +124,13 @@ static oct_status open_file(verify_job *job, bool *is_readable, oct_err *err)
 oct_status oct_verify_check(verify_job *job, oct_err *err)
 {
     const verify_options *o = &job->o;
-    bool is_readable;
     oct_status st = oct_digests_check(
         &job->digests,
         &(oct_digests_params){.path = o->file, .sha256 = o->sha256, .manifest = o->manifest},
         &job->findings, err);
     if (!st) st = load_inputs(job, err);
-    if (!st) st = open_file(job, &is_readable, err);
-    if (st || !is_readable) return st;
+    if (!st) st = open_file(job, err);
+    if (st || !job->is_readable) return st;
 
     job->dialect = oct_dialect_detect(&job->file.source);
     st = read_qmax(job, err);

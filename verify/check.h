@@ -37,6 +37,7 @@ typedef struct verify_job {
     oct_policy policy;
     oct_calibration calibration;
     oct_plan plan;
+    bool is_readable;  // the file is a checkpoint of a known architecture
     bool has_plan;
     float qmax;
     size_t n_fp8, n_static;  // layers of the file

@@ -33,9 +33,12 @@ void oct_verify_print(const verify_job *job)
     char safe[1200];
     printf("sha256   %s", job->digests.sha256);
     if (job->digests.expected_by) printf(" (compared with %s)", job->digests.expected_by);
-    printf("\ndialect  %s, %zu FP8 layers, %zu with a static input scale\n",
-           oct_dialect_name(job->dialect), job->n_fp8, job->n_static);
-    if (job->o.source) print_drift(&job->drift);
+    putchar('\n');
+    if (job->is_readable) {
+        printf("dialect  %s, %zu FP8 layers, %zu with a static input scale\n",
+               oct_dialect_name(job->dialect), job->n_fp8, job->n_static);
+        if (job->o.source) print_drift(&job->drift);
+    }
     for (size_t i = 0; i < job->findings.count; i++) {
         printf("FAIL     %s\n", oct_printable(job->findings.texts[i], safe, sizeof safe));
     }

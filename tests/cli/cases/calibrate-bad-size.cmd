@@ -1,0 +1,4 @@
+octavo-calibrate --model "$MODELS/folder" --prompts "$MODELS/prompts.txt" --out c.json --size 100x64
+status=$?
+ls
+exit $status

@@ -1,0 +1,1 @@
+octavo-calibrate --model "$MODELS/folder" --prompts no-such.txt --out c.json

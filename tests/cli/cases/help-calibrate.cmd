@@ -1,0 +1,1 @@
+octavo-calibrate --help

@@ -1,0 +1,5 @@
+mkdir empty
+octavo-quantize --model empty --policy all --out out.safetensors
+status=$?
+ls -A
+exit $status

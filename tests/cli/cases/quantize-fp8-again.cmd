@@ -1,0 +1,1 @@
+octavo-quantize --model "$MODELS/fp8.safetensors" --policy all --out out.safetensors

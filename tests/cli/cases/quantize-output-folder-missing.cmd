@@ -1,0 +1,1 @@
+octavo-quantize --model "$MODELS/folder" --policy all --out no/such/out.safetensors

@@ -1,0 +1,2 @@
+octavo-quantize --model "$MODELS/folder" --policy attention-kept --plan --json
+ls

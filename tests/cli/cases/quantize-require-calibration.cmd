@@ -1,0 +1,1 @@
+octavo-quantize --model "$MODELS/folder" --policy all --require-calibration --out out.safetensors

@@ -1,0 +1,4 @@
+octavo-render --model no-such-folder --prompt x --out images
+status=$?
+ls
+exit $status

@@ -1,0 +1,1 @@
+octavo-render --model "$MODELS/all.safetensors" --prompt x --out images --size 64x64

@@ -1,0 +1,1 @@
+octavo-verify "$MODELS/fp8.safetensors" --device cuda

@@ -1,0 +1,1 @@
+octavo-render --threads x

@@ -1,0 +1,1 @@
+octavo-verify "$MODELS/weight-only.safetensors" --source "$MODELS/folder" --policy all --json

@@ -1,0 +1,1 @@
+octavo-verify "$MODELS/weight-only.safetensors" --list | head -n 30

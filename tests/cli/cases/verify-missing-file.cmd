@@ -1,0 +1,1 @@
+octavo-verify no-such-file.safetensors

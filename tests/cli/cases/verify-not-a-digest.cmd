@@ -1,0 +1,1 @@
+octavo-verify "$MODELS/fp8.safetensors" --sha256 0123
