@@ -150,6 +150,24 @@ static void a_small_vocabulary_works(void)
     remove_folder();
 }
 
+static void equal_pairs_merge_from_the_left(void)
+{
+    static const char vocabulary[] = "{\"a\":0, \"b</w>\":1, \"aa\":2, \"<|startoftext|>\":3, "
+                                     "\"<|endoftext|>\":4}";
+    static const int32_t want[] = {3, 2, 0, 1, 4};
+    oct_bpe bpe = {0};
+    oct_err err = {0};
+    int32_t ids[5];
+
+    make_folder();
+    CHECK(load(&bpe, vocabulary, "a a\n", &err) == OCT_OK);
+    CHECK_TEXT(err.text, "");
+    CHECK(oct_bpe_encode(&bpe, "aaab", 4, ids, 5, NULL, &err) == OCT_OK);
+    CHECK(memcmp(ids, want, sizeof ids) == 0);
+    oct_bpe_deinit(&bpe);
+    remove_folder();
+}
+
 static void a_long_text_is_cut_before_its_end_token(void)
 {
     static const int32_t want[] = {8, 2, 3, 9};
@@ -319,6 +337,7 @@ int main(void)
     RUN(known_prompts_get_their_ids);
     RUN(special_tokens_and_unicode_follow_the_fast_tokenizer);
     RUN(a_small_vocabulary_works);
+    RUN(equal_pairs_merge_from_the_left);
     RUN(a_long_text_is_cut_before_its_end_token);
     RUN(a_word_of_a_million_letters_is_fast);
     RUN(the_padding_token_comes_from_either_file);

@@ -134,6 +134,15 @@ static void the_best_path_wins_and_unknown_runs_are_one(void)
     check_ids("{" METASPACE VOCABULARY "}", "ab xyaz", 7, want);
 }
 
+static void the_first_of_equal_paths_wins(void)
+{
+    static const char tie[] =
+        "{" METASPACE "\"model\":{\"unk_id\":2,\"vocab\":[[\"<pad>\",0],[\"</s>\",0],[\"<unk>\",0],"
+        "[\"\xe2\x96\x81\",-2],[\"a\",-3],[\"b\",-3],[\"ab\",-6]]}}";
+
+    check_ids(tie, "ab", 3, (const int32_t[]){3, 6, 1});
+}
+
 static void the_older_configuration_splits_at_white_space(void)
 {
     static const char older[] =
@@ -359,6 +368,7 @@ int main(void)
     RUN(known_prompts_get_their_ids);
     RUN(a_long_text_is_cut_before_its_end_token);
     RUN(the_best_path_wins_and_unknown_runs_are_one);
+    RUN(the_first_of_equal_paths_wins);
     RUN(the_older_configuration_splits_at_white_space);
     RUN(spaces_without_a_rule_for_runs_stay);
     RUN(prefixes_follow_their_scheme);
