@@ -2,7 +2,8 @@
 //
 // Prompt files, by extension:
 //   .txt    one prompt per line; blank lines and lines that begin with '#' are skipped
-//   .jsonl  one object per line: "prompt", and perhaps "id", "category", "negative", "seed" (to 2^53)
+//   .jsonl  one object per line: "prompt", and perhaps "id", "category", "negative", "seed"
+//           (up to 2^53)
 //   .json   an array of strings or of such objects, or an object {id: prompt}
 //   .tsv    a header line; the column "Prompt" or "prompt"; no quoting (PartiPrompts)
 //   .yaml   a flat map or list of plain, quoted or folded scalars (deepcompressor's qdiff.yaml)

@@ -37,11 +37,11 @@ typedef struct merge {
 } merge;
 
 typedef struct oct_bpe_table {
-    token *tokens; // sorted by text
+    token *tokens;  // sorted by text
     size_t n_tokens;
-    merge *merges; // sorted by left, right
+    merge *merges;  // sorted by left, right
     size_t n_merges;
-    int32_t byte_ids[2][256]; // of single bytes; [1]: the last of a word
+    int32_t byte_ids[2][256];  // of single bytes; [1]: the last of a word
 } table;
 
 // --- lookup ---
@@ -360,23 +360,23 @@ void oct_bpe_deinit(oct_bpe *bpe)
 // --- merging one word ---
 
 typedef struct symbol {
-    int32_t id;             // -1: merged into the one before
-    int32_t previous, next; // -1: none
+    int32_t id;              // -1: merged into the one before
+    int32_t previous, next;  // -1: none
 } symbol;
 
 typedef struct candidate {
     uint32_t rank;
-    int32_t at; // the left symbol
+    int32_t at;  // the left symbol
     int32_t result;
 } candidate;
 
 typedef struct encoder {
     const oct_bpe *bpe;
-    symbol *symbols; // of the current word
-    candidate *heap; // lowest rank, then leftmost, first
+    symbol *symbols;  // of the current word
+    candidate *heap;  // lowest rank, then leftmost, first
     size_t n_heap;
     int32_t *ids;
-    size_t n_ids, ids_max; // those beyond ids_max are only counted
+    size_t n_ids, ids_max;  // those beyond ids_max are only counted
 } encoder;
 
 static bool is_before(const candidate *a, const candidate *b)

@@ -21,7 +21,7 @@ static void one_step_sees_the_largest_magnitude_of_all_rows(void)
     observer.branch = 1;
     observer.step = 2;
     oct_observe(&observer, 1, x, 2, 3);
-    oct_observe(&observer, 1, x, 1, 2); // a smaller one later changes nothing
+    oct_observe(&observer, 1, x, 1, 2);  // a smaller one later changes nothing
     CHECK(at(&observer, 1, 1, 2) == 7);
     CHECK(at(&observer, 1, 0, 2) == 0);
     CHECK(at(&observer, 1, 1, 1) == 0);
