@@ -300,6 +300,7 @@ static oct_status find_pad(oct_bpe *bpe, const char *folder, oct_err *err)
         const oct_status st = read_pad_token(&bpe->arena, path, &name, err);
         if (st) return st;
     }
+    bpe->pad_text = name;
     return name ? find_special(bpe->table, name, &bpe->pad_id, err) : OCT_OK;
 }
 
@@ -471,7 +472,9 @@ static size_t match_special(const oct_bpe *bpe, const char *text, int32_t *id)
     if (bytes > 0) return bytes;
     bytes = match(text, "<|endoftext|>");
     *id = bpe->end_id;
-    return bytes;
+    if (bytes > 0 || !bpe->pad_text) return bytes;
+    *id = bpe->pad_id;
+    return match(text, bpe->pad_text);
 }
 
 static size_t match_contraction(const char *text)
@@ -496,15 +499,15 @@ static kind kind_of(const char *text, size_t bytes, size_t *length)
     return oct_unicode_is_number(code) ? KIND_NUMBER : KIND_OTHER;
 }
 
-// Bytes of the word that begins at `text`: letters, one number, or characters of neither kind up to
-// a special token.
+// Bytes of the word that begins at `text`: letters, one number, or characters of neither kind, up
+// to a special token.
 static size_t word_bytes(const oct_bpe *bpe, const char *text, size_t bytes, kind first)
 {
     size_t at = 0, length = 0;
     int32_t id = 0;
 
     while (at < bytes && kind_of(text + at, bytes - at, &length) == first) {
-        if (at > 0 && first == KIND_OTHER && match_special(bpe, text + at, &id)) break;
+        if (at > 0 && match_special(bpe, text + at, &id)) break;
         at += length;
         if (first == KIND_NUMBER) break;
     }

@@ -16,6 +16,7 @@ typedef struct oct_bpe {
     struct oct_bpe_table *table;  // symbols, merges, hash
     int32_t start_id, end_id;     // <|startoftext|>, <|endoftext|>
     int32_t pad_id;               // from special_tokens_map.json / tokenizer_config.json, else end_id
+    const char *pad_text;         // its spelling there; NULL: the files name none
 } oct_bpe;
 
 // `folder` holds vocab.json and merges.txt, perhaps special_tokens_map.json.
@@ -23,7 +24,8 @@ oct_status oct_bpe_load(oct_bpe *bpe, const char *folder, oct_err *err);
 void oct_bpe_deinit(oct_bpe *bpe);
 
 // Exactly `length` ids: start, text, end, padding with `pad`. Longer text keeps its first
-// length - 2 ids. Invalid UTF-8 is OCT_EFORMAT. *used, if not NULL: ids before cutting, with start
+// length - 2 ids. Special tokens typed in the text become their ids; so does the pad token that the
+// files name ("!" for CLIP-G in diffusers folders), as in transformers. Invalid UTF-8 is OCT_EFORMAT. *used, if not NULL: ids before cutting, with start
 // and end, so that callers can say that a prompt was cut.
 oct_status oct_bpe_encode(const oct_bpe *bpe, const char *text, int32_t pad, int32_t *ids,
                           size_t length, size_t *used, oct_err *err);

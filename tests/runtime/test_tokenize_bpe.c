@@ -228,6 +228,24 @@ static void the_padding_token_comes_from_either_file(void)
     remove_folder();
 }
 
+// As transformers 4.57 does with both its CLIP tokenizers.
+static void a_typed_padding_token_becomes_its_id(void)
+{
+    static const char map[] = "{\"pad_token\": \"!\"}";
+    static const int32_t want[] = {8, 5, 7, 7, 7, 2, 7, 5, 9, 7};
+    oct_bpe bpe = {0};
+    oct_err err = {0};
+    int32_t ids[10];
+
+    make_folder();
+    put("special_tokens_map.json", map, strlen(map));
+    CHECK(load(&bpe, small_vocabulary, small_merges, &err) == OCT_OK);
+    CHECK(oct_bpe_encode(&bpe, "ab! !!a!AB", 7, ids, 10, NULL, &err) == OCT_OK);
+    CHECK(memcmp(ids, want, sizeof ids) == 0);
+    oct_bpe_deinit(&bpe);
+    remove_folder();
+}
+
 static void invalid_text_is_refused(void)
 {
     oct_bpe bpe = {0};
@@ -341,6 +359,7 @@ int main(void)
     RUN(a_long_text_is_cut_before_its_end_token);
     RUN(a_word_of_a_million_letters_is_fast);
     RUN(the_padding_token_comes_from_either_file);
+    RUN(a_typed_padding_token_becomes_its_id);
     RUN(invalid_text_is_refused);
     RUN(hostile_vocabularies_are_refused);
     RUN(hostile_merges_are_refused);
