@@ -11,11 +11,11 @@
 
 #include "common/log.h"
 #include "common/number.h"
-#include "kernels/kernels.h"
+#include "ptq/encoder.h"
 #include "ptq/scale.h"
 
-#define FP8_GEMM_MULTIPLE 16       // of both feature counts, for FP8 matrix products
-#define CHUNK ((size_t)64 * 1024)  // elements per piece of work
+#define FP8_GEMM_MULTIPLE 16         // of both feature counts, for FP8 matrix products
+#define CHUNK (UINT64_C(64) * 1024)  // elements per piece of work
 
 // ---- Deciding.
 
@@ -184,66 +184,39 @@ oct_status oct_plan_check_model(const oct_plan *plan, const char *denoiser_xxh3,
 
 // ---- Encoding.
 
-static size_t chunk_at(size_t start, size_t n)
+static uint64_t chunk_at(uint64_t start, uint64_t n, uint64_t chunk)
 {
-    return n - start < CHUNK ? n - start : CHUNK;
-}
-
-static float find_amax(oct_dtype dtype, const uint8_t *x, size_t n, int *is_finite)
-{
-    const size_t element = oct_dtype_bits(dtype) / 8;
-    float amax = 0;
-    int all_finite = 1;
-
-#pragma omp parallel for schedule(static) reduction(max : amax) reduction(&& : all_finite)
-    for (size_t start = 0; start < n; start += CHUNK) {
-        int is_chunk_finite = 0;
-        const float found =
-            oct_absmax(dtype, x + start * element, chunk_at(start, n), &is_chunk_finite);
-        all_finite = all_finite && is_chunk_finite;
-        if (is_chunk_finite && found > amax) amax = found;
-    }
-    *is_finite = all_finite;
-    return amax;
-}
-
-static oct_status fail_nonfinite(const oct_layer *layer, const uint8_t *x, size_t n, oct_err *err)
-{
-    const size_t element = oct_dtype_bits(layer->weight->dtype) / 8;
-    float value = 0;
-    size_t i = 0;
-
-    for (; i < n; i++) {
-        oct_widen(&value, layer->weight->dtype, x + i * element, 1);
-        if (!isfinite(value)) break;
-    }
-    const uint64_t columns = layer->in_features;
-    return oct_fail(
-        err, OCT_EFORMAT, "'%s' holds %s at index %zu (row %" PRIu64 ", column %" PRIu64 ")",
-        layer->weight->name, isnan(value) ? "NaN" : "infinity", i, i / columns, i % columns);
+    return n - start < chunk ? n - start : chunk;
 }
 
 oct_status oct_plan_encode(const oct_plan *plan, const oct_layer *layer, const void *x,
-                           uint8_t *codes, float *scale, oct_err *err)
+                           uint8_t *codes, void *scales, oct_err *err)
 {
-    const oct_dtype dtype = layer->weight->dtype;
-    const size_t n = (size_t)(layer->out_features * layer->in_features);
-    const size_t element = oct_dtype_bits(dtype) / 8;
+    const uint64_t n = layer->out_features * layer->in_features;
+    const size_t element = oct_dtype_bits(layer->weight->dtype) / 8;
     const uint8_t *bytes = x;
-    int is_finite = 0;
+    oct_encoder *encoder = NULL;
+    uint64_t scale_bytes = 0;
 
-    assert(oct_plan_find(plan, layer)->weights == OCT_WEIGHTS_E4M3);
-    const float amax = find_amax(dtype, bytes, n, &is_finite);
-    if (!is_finite) return fail_nonfinite(layer, bytes, n, err);
-    const float s = oct_weight_scale(amax, plan->params.qmax);
-    if (!isfinite(s)) {
-        return oct_fail(err, OCT_EFORMAT, "'%s': range %.9g over %.9g is no finite scale",
-                        layer->weight->name, amax, plan->params.qmax);
-    }
+    oct_status st = oct_encoder_begin(&encoder, plan, oct_plan_find(plan, layer), err);
+    if (st) return st;
+    const uint64_t grain = oct_encoder_grain(encoder);
+    const uint64_t chunk = (CHUNK + grain - 1) / grain * grain;
 #pragma omp parallel for schedule(static)
-    for (size_t start = 0; start < n; start += CHUNK) {
-        oct_encode_e4m3(codes + start, dtype, bytes + start * element, chunk_at(start, n), s);
+    for (uint64_t start = 0; start < n; start += chunk) {
+        oct_encoder_scan(encoder, bytes + start * element, start, chunk_at(start, n, chunk));
     }
-    *scale = s;
-    return OCT_OK;
+    st = oct_encoder_settle(encoder, x, err);
+    if (st) goto out;
+#pragma omp parallel for schedule(static)
+    for (uint64_t start = 0; start < n; start += chunk) {
+        oct_encoder_encode(encoder, bytes + start * element, start, chunk_at(start, n, chunk),
+                           codes + start);
+    }
+    const void *stored = oct_encoder_scales(encoder, &scale_bytes);
+    memcpy(scales, stored, scale_bytes);
+
+out:
+    oct_encoder_end(encoder);
+    return st;
 }

@@ -54,8 +54,9 @@ const oct_decision *oct_plan_find(const oct_plan *plan, const oct_layer *layer);
 // OCT_EFORMAT when the plan's calibration was made with another denoiser than this digest's.
 oct_status oct_plan_check_model(const oct_plan *plan, const char *denoiser_xxh3, oct_err *err);
 
-// Quantize one weight that the plan makes FP8: amax over all of x, scale, codes. Threads inside; the
-// same bits for any number of them. x: [out * in] of `layer`'s stored type; codes: [out * in]. A
-// NaN or infinity is OCT_EFORMAT naming tensor, index, row and column; `codes` is untouched then.
+// Quantize one weight that the plan makes FP8, all of it in memory: oct_encoder with threads inside;
+// the same bits for any number of them. x: [out * in] of `layer`'s stored type; codes: [out * in];
+// scales: as oct_encoder_scales() says, one float per tensor. A NaN or infinity is OCT_EFORMAT naming
+// tensor, index, row and column; `codes` and `scales` are untouched then.
 oct_status oct_plan_encode(const oct_plan *plan, const oct_layer *layer, const void *x,
-                           uint8_t *codes, float *scale, oct_err *err);
+                           uint8_t *codes, void *scales, oct_err *err);
