@@ -81,3 +81,48 @@ void oct_xxh128_hex(oct_xxh128 digest, char hex[OCT_XXH128_HEX])
 {
     snprintf(hex, OCT_XXH128_HEX, "%016" PRIx64 "%016" PRIx64, digest.high, digest.low);
 }
+
+uint64_t oct_digest_chunk_count(uint64_t bytes)
+{
+    return bytes / OCT_DIGEST_CHUNK + (bytes % OCT_DIGEST_CHUNK != 0);
+}
+
+static XXH3_state_t *chunks_begin(void)
+{
+    XXH3_state_t *state = XXH3_createState();
+    if (!state) abort();
+    XXH3_128bits_reset(state);
+    return state;
+}
+
+static void chunks_add(XXH3_state_t *state, oct_xxh128 chunk)
+{
+    XXH128_canonical_t bytes;
+    XXH128_canonicalFromHash(&bytes, (XXH128_hash_t){.low64 = chunk.low, .high64 = chunk.high});
+    XXH3_128bits_update(state, &bytes, sizeof bytes);
+}
+
+static oct_xxh128 chunks_end(XXH3_state_t *state)
+{
+    const XXH128_hash_t all = XXH3_128bits_digest(state);
+    XXH3_freeState(state);
+    return (oct_xxh128){.low = all.low64, .high = all.high64};
+}
+
+oct_xxh128 oct_digest_of_chunks(const oct_xxh128 *chunks, uint64_t n)
+{
+    XXH3_state_t *state = chunks_begin();
+    for (uint64_t i = 0; i < n; i++) chunks_add(state, chunks[i]);
+    return chunks_end(state);
+}
+
+oct_xxh128 oct_digest_of_data(const void *data, uint64_t bytes)
+{
+    XXH3_state_t *state = chunks_begin();
+    for (uint64_t at = 0; at < bytes; at += OCT_DIGEST_CHUNK) {
+        const uint64_t rest = bytes - at;
+        chunks_add(state, oct_xxh128_of((const char *)data + at,
+                                        rest < OCT_DIGEST_CHUNK ? rest : OCT_DIGEST_CHUNK));
+    }
+    return chunks_end(state);
+}

@@ -31,3 +31,12 @@ typedef struct oct_xxh128 {
 
 oct_xxh128 oct_xxh128_of(const void *data, size_t bytes);
 void oct_xxh128_hex(oct_xxh128 digest, char hex[OCT_XXH128_HEX]);  // canonical, big-endian
+
+// The digest of a tensor's data: XXH3-128 over the digests of its chunks, which are 1 MiB each and
+// the last one shorter; a digest goes in as the 16 bytes of its canonical form. So chunks can be
+// digested in any order, from any threads, while they are in the cache.
+#define OCT_DIGEST_CHUNK ((uint64_t)1 << 20)
+
+uint64_t oct_digest_chunk_count(uint64_t bytes);  // of a tensor of so many bytes
+oct_xxh128 oct_digest_of_chunks(const oct_xxh128 *chunks, uint64_t n);  // in the tensor's order
+oct_xxh128 oct_digest_of_data(const void *data, uint64_t bytes);        // all of a tensor

@@ -12,8 +12,6 @@
 #include "common/progress.h"
 #include "ptq/naming.h"
 
-#define DIGEST_CHUNK ((uint64_t)4 << 20)
-
 typedef struct name_entry {  // one stored tensor and where it goes
     const char *name;        // canonical
     oct_slot slot;
@@ -334,17 +332,20 @@ void oct_source_denoiser_digest(const oct_source *source, const oct_xxh128 *dige
 static oct_status digest_tensor(const oct_source_tensor *tensor, uint8_t *chunk,
                                 oct_progress *progress, oct_xxh128 *digest, oct_err *err)
 {
-    XXH3_state_t *state = new_state();
+    const uint64_t n_chunks = oct_digest_chunk_count(tensor->bytes);
+    oct_arena arena = {0};
+    oct_xxh128 *chunks = oct_arena_array(&arena, n_chunks, sizeof *chunks);
     oct_status st = OCT_OK;
 
-    for (uint64_t at = 0; at < tensor->bytes && !st; at += DIGEST_CHUNK) {
-        const uint64_t rest = tensor->bytes - at;
-        const uint64_t n = rest < DIGEST_CHUNK ? rest : DIGEST_CHUNK;
+    for (uint64_t i = 0; i < n_chunks && !st; i++) {
+        const uint64_t at = i * OCT_DIGEST_CHUNK, rest = tensor->bytes - at;
+        const uint64_t n = rest < OCT_DIGEST_CHUNK ? rest : OCT_DIGEST_CHUNK;
         st = oct_source_read_range(tensor, at, n, chunk, err);
-        if (!st) XXH3_128bits_update(state, chunk, n);
+        if (!st) chunks[i] = oct_xxh128_of(chunk, n);
         oct_progress_add(progress, n);
     }
-    *digest = end_state(state);
+    if (!st) *digest = oct_digest_of_chunks(chunks, n_chunks);
+    oct_arena_deinit(&arena);
     return st;
 }
 
@@ -356,10 +357,10 @@ static oct_status digest_all(const oct_source *source, oct_progress *progress, o
 #pragma omp parallel shared(first)
     {
         oct_err mine = {0};
-        uint8_t *chunk = malloc(DIGEST_CHUNK);
+        uint8_t *chunk = malloc(OCT_DIGEST_CHUNK);
         oct_status st = chunk ? OCT_OK
                               : oct_fail(&mine, OCT_ENOMEM, "out of memory for %" PRIu64 " bytes",
-                                         DIGEST_CHUNK);
+                                         OCT_DIGEST_CHUNK);
 #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < source->n_tensors; i++) {
             if (source->tensors[i].component != OCT_DENOISER || st) continue;

@@ -61,8 +61,8 @@ oct_status oct_source_read(const oct_source_tensor *tensor, void *buffer, oct_er
 oct_status oct_source_read_range(const oct_source_tensor *tensor, uint64_t from, uint64_t bytes,
                                  void *buffer, oct_err *err);
 
-// The identity of a denoiser: XXH3-128 over (canonical name, type, shape, XXH3-128 of the data) of
-// its tensors in canonical order. The same for every layout of the same weights. Start with
+// The identity of a denoiser: XXH3-128 over (canonical name, type, shape, digest of the data as in
+// common/digest.h) of its tensors in canonical order. The same for every layout of the same weights. Start with
 // n_tensors digests in source order; those of other components are ignored.
 void oct_source_denoiser_digest(const oct_source *source, const oct_xxh128 *digests,
                                 char hex[OCT_XXH128_HEX]);

@@ -147,7 +147,8 @@ static oct_status read_source(write_job *job, const oct_source_tensor *tensor, o
 {
     oct_status st = oct_source_read(tensor, job->data, err);
     if (st) return st;
-    job->digests[tensor - job->params->source->tensors] = oct_xxh128_of(job->data, tensor->bytes);
+    job->digests[tensor - job->params->source->tensors] =
+        oct_digest_of_data(job->data, tensor->bytes);
     oct_progress_add(&job->progress, tensor->bytes);
     return OCT_OK;
 }

@@ -37,7 +37,7 @@ static void sha256_does_not_depend_on_the_pieces(void)
 static void files_are_digested_whole(void)
 {
     char path[] = "/tmp/octavo-test-XXXXXX", hex[OCT_SHA256_HEX];
-    const size_t bytes = 2500001; // more than two reads
+    const size_t bytes = 2500001;  // more than two reads
     char *data = calloc(bytes, 1);
     for (size_t i = 0; i < bytes; i++) data[i] = (char)(i * 31 >> 3);
     const int fd = mkstemp(path);
@@ -58,6 +58,41 @@ static void files_are_digested_whole(void)
     oct_file_close(&file);
     unlink(path);
     free(data);
+}
+
+static void chunks_give_the_digest_of_the_data(void)
+{
+    const uint64_t sizes[] = {0, 1, OCT_DIGEST_CHUNK - 1, OCT_DIGEST_CHUNK,
+                              3 * OCT_DIGEST_CHUNK + 5};
+    uint8_t *data = malloc(3 * OCT_DIGEST_CHUNK + 5);
+    for (uint64_t i = 0; i < 3 * OCT_DIGEST_CHUNK + 5; i++) data[i] = (uint8_t)(i * 37 >> 5);
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        oct_xxh128 chunks[4];
+        char whole[OCT_XXH128_HEX], pieces[OCT_XXH128_HEX];
+        const uint64_t n = oct_digest_chunk_count(sizes[s]);
+        CHECK(n == (sizes[s] + OCT_DIGEST_CHUNK - 1) / OCT_DIGEST_CHUNK);
+        for (uint64_t i = n; i-- > 0;) {  // any order
+            const uint64_t rest = sizes[s] - i * OCT_DIGEST_CHUNK;
+            chunks[i] = oct_xxh128_of(data + i * OCT_DIGEST_CHUNK,
+                                      rest < OCT_DIGEST_CHUNK ? rest : OCT_DIGEST_CHUNK);
+        }
+        oct_xxh128_hex(oct_digest_of_data(data, sizes[s]), whole);
+        oct_xxh128_hex(oct_digest_of_chunks(chunks, n), pieces);
+        CHECK_TEXT(pieces, whole);
+    }
+    free(data);
+}
+
+static void a_chunked_digest_is_that_of_the_canonical_digests(void)
+{
+    // XXH3-128 over the sixteen bytes 99aa06d3014798d86001c324468d497f, the digest of nothing.
+    const oct_xxh128 nothing = oct_xxh128_of("", 0);
+    static const char canonical[] = "\x99\xaa\x06\xd3\x01\x47\x98\xd8"
+                                    "\x60\x01\xc3\x24\x46\x8d\x49\x7f";
+    char got[OCT_XXH128_HEX], want[OCT_XXH128_HEX];
+    oct_xxh128_hex(oct_digest_of_chunks(&nothing, 1), got);
+    oct_xxh128_hex(oct_xxh128_of(canonical, 16), want);
+    CHECK_TEXT(got, want);
 }
 
 static void an_empty_file_has_the_digest_of_nothing(void)
@@ -87,6 +122,8 @@ int main(void)
     RUN(sha256_does_not_depend_on_the_pieces);
     RUN(files_are_digested_whole);
     RUN(an_empty_file_has_the_digest_of_nothing);
+    RUN(chunks_give_the_digest_of_the_data);
+    RUN(a_chunked_digest_is_that_of_the_canonical_digests);
     RUN(xxh128_is_printed_canonically);
     return test_end();
 }
