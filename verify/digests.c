@@ -29,7 +29,7 @@ static oct_status find_expected(oct_digests *digests, const oct_digests_params *
         if (!oct_path_exists(manifest)) return OCT_OK;
     }
     digests->expected_by = manifest;
-    return oct_manifest_find(manifest, oct_path_name(params->path), expected, err);
+    return oct_manifest_find(manifest, params->path, expected, err);
 }
 
 oct_status oct_digests_check(oct_digests *digests, const oct_digests_params *params,

@@ -9,6 +9,7 @@
 #include "tests/test.h"
 
 #define A64 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define A63 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define B64 "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 
 static char path[64];
@@ -33,8 +34,8 @@ static void a_name_is_found_whatever_folder_precedes_it(void)
 
 static void binary_mode_and_upper_case_digits_are_read(void)
 {
-    CHECK(find("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA *model", "model") ==
-          OCT_OK);
+    CHECK(find("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA *model",
+               "model") == OCT_OK);
     CHECK_TEXT(hex, A64);
 }
 
@@ -47,11 +48,29 @@ static void escaped_names_come_back_as_they_were(void)
     oct_arena_deinit(&arena);
 }
 
+static void tagged_lines_and_comments_are_read(void)
+{
+    CHECK(find("# made by hand\nSHA256 (model) = " A64 "\n", "model") == OCT_OK);
+    CHECK_TEXT(hex, A64);
+    CHECK(find("\\SHA256 (a\\nb) = x) = " A64 "\n", "a\nb) = x") == OCT_OK);
+}
+
 static void malformed_lines_are_named_by_number(void)
 {
     static const char *const bad[] = {
-        A64 " model\n",   "a" A64 "  model\n", A64 "\n", "g" A64 "  model\n", "text\n",
+        A64 " model\n",
+        "a" A64 "  model\n",
+        A64 "\n",
+        "g" A64 "  model\n",
+        "text\n",
         "\\" A64 "  a\\x\n",
+        "\n" A64 "  model\n",
+        &A64 "  model\n"[1],
+        "SHA256 (model) = a" A64 "\n",
+        "SHA1 (m) = " A64 "\n",
+        A64 "\tmodel\n",
+        "SHA256 () = " A64 "\n",
+        "A" A63 "  model\n",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         CHECK(find(bad[i], "model") == OCT_EFORMAT);
@@ -59,13 +78,55 @@ static void malformed_lines_are_named_by_number(void)
     }
 }
 
+static void names_outside_the_folder_are_refused(void)
+{
+    static const char *const bad[] = {"/etc/model", "../model", "a/../../model", "a/..", ".."};
+    char text[100];
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text, A64 "  %s\n", bad[i]);
+        CHECK(find(text, "model") == OCT_EFORMAT);
+        CHECK(strstr(err.text, "is outside the list's folder"));
+    }
+    CHECK(find(A64 "  a..b/..model\n", "..model") == OCT_OK);
+}
+
+static void a_list_that_names_itself_is_refused(void)
+{
+    char text[200];
+    snprintf(text, sizeof text, A64 "  ./%s\n", strrchr(path, '/') + 1);
+    CHECK(find(text, "model") == OCT_EFORMAT);
+    CHECK(strstr(err.text, "line 1: the list names itself"));
+}
+
 static void a_missing_entry_and_two_digests_are_errors(void)
 {
     CHECK(find(A64 "  other\n", "model") == OCT_EFORMAT);
     CHECK(strstr(err.text, "has no entry for 'model'"));
+    CHECK(find("", "model") == OCT_EFORMAT);
+    CHECK(strstr(err.text, "names no file"));
     CHECK(find(A64 "  model\n" B64 "  model\n", "model") == OCT_EFORMAT);
-    CHECK(strstr(err.text, "line 2: a second digest for 'model'"));
+    CHECK(strstr(err.text, "has a second digest for 'model'"));
+    CHECK(find(A64 "  a/model\n" B64 "  b/model\n", "model") == OCT_EFORMAT);
+    CHECK(strstr(err.text, "has several digests for 'model'"));
     CHECK(find(A64 "  model\n" A64 "  model\n", "model") == OCT_OK);
+}
+
+static void names_that_differ_in_case_are_different(void)
+{
+    CHECK(find(A64 "  Model\n" B64 "  model\n", "model") == OCT_OK);
+    CHECK_TEXT(hex, B64);
+}
+
+static void entries_come_in_order_with_paths_in_the_folder(void)
+{
+    oct_manifest manifest = {0};
+    CHECK(find(A64 "  z\n" B64 " *a/b\n" A64 "  z\n", "z") == OCT_OK);
+    CHECK(oct_manifest_load(&manifest, path, &err) == OCT_OK);
+    CHECK(manifest.n_entries == 2);
+    CHECK_TEXT(manifest.entries[0].name, "a/b");
+    CHECK_TEXT(manifest.entries[0].path, "/tmp/a/b");
+    CHECK_TEXT(manifest.entries[1].name, "z");
+    oct_manifest_deinit(&manifest);
 }
 
 int main(void)
@@ -77,8 +138,13 @@ int main(void)
     RUN(a_name_is_found_whatever_folder_precedes_it);
     RUN(binary_mode_and_upper_case_digits_are_read);
     RUN(escaped_names_come_back_as_they_were);
+    RUN(tagged_lines_and_comments_are_read);
     RUN(malformed_lines_are_named_by_number);
+    RUN(names_outside_the_folder_are_refused);
+    RUN(a_list_that_names_itself_is_refused);
     RUN(a_missing_entry_and_two_digests_are_errors);
+    RUN(names_that_differ_in_case_are_different);
+    RUN(entries_come_in_order_with_paths_in_the_folder);
     unlink(path);
     return test_end();
 }
