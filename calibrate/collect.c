@@ -48,15 +48,16 @@ static oct_status check_out(const char *path, oct_err *err)
 }
 
 oct_status oct_collection_open(oct_collection *collection, const oct_collect_options *options,
-                               oct_err *err)
+                               const oct_ranks *ranks, oct_err *err)
 {
-    *collection = (oct_collection){.options = options};
+    *collection = (oct_collection){.options = options, .ranks = *ranks};
     if (options->seed > SEED_MAX) {
         return oct_fail(err, OCT_EUSAGE, "option '--seed' needs a count up to %llu, not %llu",
                         (unsigned long long)SEED_MAX, (unsigned long long)options->seed);
     }
     oct_status st = open_inputs(collection, err);
     if (!st) st = check_out(options->out, err);
+    st = oct_ranks_agree(ranks, st, err);
     if (st) oct_collection_close(collection);
     return st;
 }
@@ -75,11 +76,13 @@ static oct_status sample_all(oct_collection *collection, float *latent, oct_err 
 {
     const oct_sampling_options *sampling = &collection->options->sampling;
     const size_t n = collection->jobs.count;
+    const size_t first = (size_t)collection->ranks.rank, stride = (size_t)collection->ranks.count;
     oct_progress progress = {0};
     oct_status st = OCT_OK;
 
-    oct_progress_begin(&progress, "calibrating", n * sampling->steps, "steps");
-    for (size_t i = 0; i < n && !st; i++) {
+    const size_t mine = first < n ? (n - first - 1) / stride + 1 : 0;
+    oct_progress_begin(&progress, "calibrating", mine * sampling->steps, "steps");
+    for (size_t i = first; i < n && !st; i += stride) {
         const oct_job *job = &collection->jobs.items[i];
         oct_sample_params params = oct_job_params(job, sampling, NULL);
         params.observer = &collection->observer;
@@ -163,11 +166,16 @@ oct_status oct_collection_run(oct_collection *collection, oct_err *err)
 {
     oct_status st = oct_jobs_encode(&collection->jobs, &collection->pipeline,
                                     collection->options->sampling.t5_tokens, err);
-    if (!st) {
+    const bool is_first = collection->ranks.rank == 0;
+    if (!st && is_first) {
         st = oct_source_read_denoiser_digest(&collection->pipeline.source,
                                              collection->calibration.denoiser_xxh3, err);
     }
     if (!st) st = sample(collection, err);
-    if (!st) st = save(collection, err);
-    return st;
+    st = oct_ranks_agree(&collection->ranks, st, err);
+    if (st) return st;
+    oct_observer *observer = &collection->observer;
+    oct_ranks_max(&collection->ranks, observer->amax, observer->n_layers * 2 * observer->n_steps);
+    if (is_first) st = save(collection, err);
+    return oct_ranks_agree(&collection->ranks, st, err);
 }

@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#include "calibrate/ranks.h"
 #include "common/arena.h"
 #include "common/status.h"
 #include "ptq/calibration.h"
@@ -26,6 +27,7 @@ typedef struct oct_collect_options {  // as given
 
 typedef struct oct_collection {  // a run and all that it owns
     const oct_collect_options *options;
+    oct_ranks ranks;  // this process among those that share the run
     oct_prompts prompts;
     oct_pipeline pipeline;
     oct_jobs jobs;
@@ -36,10 +38,10 @@ typedef struct oct_collection {  // a run and all that it owns
 // Everything that can be known before anything is computed; writes nothing. OCT_EUNSUPPORTED: the
 // model is FP8, whose ranges would be those of the quantized model.
 oct_status oct_collection_open(oct_collection *collection, const oct_collect_options *options,
-                               oct_err *err);
+                               const oct_ranks *ranks, oct_err *err);
 
-// Sample every prompt and write the calibration file. OCT_EFORMAT naming the layer whose input
-// became infinite or NaN.
+// Sample this rank's prompts; the first rank writes the calibration file. OCT_EFORMAT naming the
+// layer whose input became infinite or NaN.
 oct_status oct_collection_run(oct_collection *collection, oct_err *err);
 void oct_collection_close(oct_collection *collection);  // fine on a zeroed one
 

@@ -31,15 +31,16 @@ static void print_json(const oct_collection *collection, double elapsed_s)
     cJSON_Delete(root);
 }
 
-static oct_status run(const oct_collect_options *options, bool as_json, oct_err *err)
+static oct_status run(const oct_collect_options *options, const oct_ranks *ranks, bool as_json,
+                      oct_err *err)
 {
     const double start_s = oct_now_s();
     oct_collection collection;
 
-    oct_status st = oct_collection_open(&collection, options, err);
+    oct_status st = oct_collection_open(&collection, options, ranks, err);
     if (st) return st;
     st = oct_collection_run(&collection, err);
-    if (!st) {
+    if (!st && ranks->rank == 0) {
         const double elapsed_s = oct_now_s() - start_s;
         oct_note("wrote ranges of %zu layers over %zu prompts and %zu steps to '%s'",
                  collection.calibration.n_layers, collection.jobs.count,
@@ -94,16 +95,24 @@ int main(int argc, char **argv)
         .opts = opts,
     };
     oct_err err;
+    oct_ranks ranks;
     bool is_done = false;
 
     oct_status st = oct_cli_parse(&cli, argc, argv, &is_done, &err);
     if (!st && is_done) return oct_cli_finish(&cli, st, &err);
+    if (!st) st = oct_ranks_begin(&ranks, &err);
+    if (!st && ranks.rank > 0) {
+        general.quiet = !general.verbose;
+        general.no_progress = true;
+    }
     if (!st) st = oct_general_apply(&cli, &general, &err);
     if (!st) oct_kernels_select(general.cpu);
     if (!st) st = check_options(&o, &err);
     if (!st) {
         o.seed = general.seed;
-        st = run(&o, general.json, &err);
+        st = run(&o, &ranks, general.json, &err);
     }
-    return oct_cli_finish(&cli, st, &err);
+    const int code = oct_cli_finish(&cli, st, &err);
+    oct_ranks_end(&ranks);
+    return code;
 }

@@ -53,7 +53,7 @@ static void make_inputs(void)
 static oct_status collect(const oct_collect_options *options, oct_err *err)
 {
     oct_collection collection;
-    oct_status st = oct_collection_open(&collection, options, err);
+    oct_status st = oct_collection_open(&collection, options, &(oct_ranks){.count = 1}, err);
     if (st) return st;
     st = oct_collection_run(&collection, err);
     oct_collection_close(&collection);
