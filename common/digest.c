@@ -126,3 +126,22 @@ oct_xxh128 oct_digest_of_data(const void *data, uint64_t bytes)
     }
     return chunks_end(state);
 }
+
+oct_status oct_digest_of_range(const oct_file *file, uint64_t offset, uint64_t bytes, void *chunk,
+                               oct_xxh128 *digest, oct_err *err)
+{
+    const uint64_t n_chunks = oct_digest_chunk_count(bytes);
+    oct_arena arena = {0};
+    oct_xxh128 *chunks = oct_arena_array(&arena, n_chunks, sizeof *chunks);
+    oct_status st = OCT_OK;
+
+    for (uint64_t i = 0; i < n_chunks && !st; i++) {
+        const uint64_t at = i * OCT_DIGEST_CHUNK, rest = bytes - at;
+        const uint64_t n = rest < OCT_DIGEST_CHUNK ? rest : OCT_DIGEST_CHUNK;
+        st = oct_file_read(file, chunk, n, offset + at, err);
+        if (!st) chunks[i] = oct_xxh128_of(chunk, n);
+    }
+    if (!st) *digest = oct_digest_of_chunks(chunks, n_chunks);
+    oct_arena_deinit(&arena);
+    return st;
+}

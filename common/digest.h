@@ -40,3 +40,8 @@ void oct_xxh128_hex(oct_xxh128 digest, char hex[OCT_XXH128_HEX]);  // canonical,
 uint64_t oct_digest_chunk_count(uint64_t bytes);  // of a tensor of so many bytes
 oct_xxh128 oct_digest_of_chunks(const oct_xxh128 *chunks, uint64_t n);  // in the tensor's order
 oct_xxh128 oct_digest_of_data(const void *data, uint64_t bytes);        // all of a tensor
+
+// Digest bytes [offset, offset + bytes) of an open file, through `chunk`: [OCT_DIGEST_CHUNK] bytes
+// of the caller's. Safe from several threads with a chunk each.
+oct_status oct_digest_of_range(const oct_file *file, uint64_t offset, uint64_t bytes, void *chunk,
+                               oct_xxh128 *digest, oct_err *err);
