@@ -75,7 +75,9 @@ const char *oct_outputs_metadata(oct_outputs *outputs, const oct_source *source,
 
 typedef struct oct_fp8_layer {
     bool is_fp8;
-    float weight_scale;               // value = code * weight_scale
+    oct_granularity granularity;
+    float weight_scale;               // per tensor: value = code * weight_scale; else 1
+    const oct_source_tensor *scales;  // per channel and MX: see oct_dialect_read_scales(); else NULL
     float input_scale;                // 0: none
     bool is_full_precision;           // stored FP8, computed in 16 bit; also when there is no input scale
 } oct_fp8_layer;
@@ -92,3 +94,9 @@ oct_dialect oct_dialect_detect(const oct_source *source);
 // names.
 oct_status oct_dialect_read(const oct_source *source, oct_dialect dialect, const oct_layer *layer,
                             oct_fp8_layer *fp8, oct_err *err);
+
+// The scales of a layer that has one per channel or MX block, in storage order of the weight. F32
+// [out] per channel; E8M0 [out][in / 32] for MX: scales[i] is of elements [32 i, 32 i + 32).
+// OCT_EFORMAT when one is not finite and positive.
+oct_status oct_dialect_read_scales(const oct_fp8_layer *fp8, const oct_layer *layer, void *scales,
+                                   oct_err *err);

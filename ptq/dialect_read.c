@@ -10,6 +10,7 @@
 
 #include "common/json.h"
 #include "common/log.h"
+#include "common/number.h"
 #include "ptq/dialect.h"
 #include "ptq/naming.h"
 
@@ -262,4 +263,32 @@ oct_status oct_dialect_read(const oct_source *source, oct_dialect dialect, const
     assert(dialect != OCT_DIALECT_NONE);
     *fp8 = (oct_fp8_layer){.is_fp8 = true, .weight_scale = 1, .is_full_precision = true};
     return dialect == OCT_DIALECT_CAST ? OCT_OK : read_scaled(&r, dialect, fp8, err);
+}
+
+// ---- Arrays of scales.
+
+static oct_status check_scales(const oct_fp8_layer *fp8, const void *scales, oct_err *err)
+{
+    const bool is_mx = fp8->granularity == OCT_PER_MX_BLOCK;
+    const uint64_t n = fp8->scales->bytes / (is_mx ? 1 : sizeof(float));
+
+    for (uint64_t i = 0; i < n; i++) {
+        const float scale =
+            is_mx ? oct_e8m0_to_f32(((const uint8_t *)scales)[i]) : ((const float *)scales)[i];
+        if (!isfinite(scale) || scale <= 0) {
+            return oct_fail(err, OCT_EFORMAT,
+                            "'%s' is %g at index %" PRIu64 ": a scale must be finite and positive",
+                            fp8->scales->name, (double)scale, i);
+        }
+    }
+    return OCT_OK;
+}
+
+oct_status oct_dialect_read_scales(const oct_fp8_layer *fp8, const oct_layer *layer, void *scales,
+                                   oct_err *err)
+{
+    assert(fp8->granularity != OCT_PER_TENSOR && fp8->scales);
+    (void)layer;
+    const oct_status st = oct_source_read(fp8->scales, scales, err);
+    return st ? st : check_scales(fp8, scales, err);
 }

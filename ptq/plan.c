@@ -14,7 +14,8 @@
 #include "ptq/encoder.h"
 #include "ptq/scale.h"
 
-#define FP8_GEMM_MULTIPLE 16         // of both feature counts, for FP8 matrix products
+#define FP8_GEMM_MULTIPLE 16  // of both feature counts, for FP8 matrix products
+#define MX_BLOCK 32
 #define CHUNK (UINT64_C(64) * 1024)  // elements per piece of work
 
 // ---- Deciding.
@@ -78,11 +79,54 @@ static oct_status decide_inputs(oct_plan *plan, oct_decision *decision, oct_err 
         set_weight_only(decision, "no calibrated range: weight only");
         return OCT_OK;
     }
-    decision->input_scale = oct_input_scale(range->amax, plan->params.qmax);
+    decision->input_scale =
+        oct_scale_snap(oct_input_scale(range->amax, plan->params.qmax), plan->params.snap_scales);
     if (!isfinite(decision->input_scale)) {
         return oct_fail(err, OCT_EFORMAT, "layer '%s': range %.9g over %.9g is no finite scale",
                         layer->name, range->amax, plan->params.qmax);
     }
+    return OCT_OK;
+}
+
+static void keep(oct_decision *decision, const char *reason)
+{
+    decision->weights = OCT_WEIGHTS_KEEP;
+    decision->reason = reason;
+}
+
+// Weights, granularity and scaling, where the layer allows them.
+static oct_status decide_weights(oct_decision *decision, const oct_setting *set, oct_err *err)
+{
+    const oct_layer *layer = decision->layer;
+    const bool is_mx = set->granularity == OCT_PER_MX_BLOCK;
+
+    decision->weights = set->weights;
+    if (set->weights == OCT_WEIGHTS_KEEP) return OCT_OK;
+    if (layer->is_conv) {
+        keep(decision, "convolution: no loader reads it in FP8");
+        return OCT_OK;
+    }
+    if (is_mx && (set->weights != OCT_WEIGHTS_E4M3 || set->scaling != OCT_SCALE_MAX)) {
+        return oct_fail(err, OCT_EFORMAT,
+                        "layer '%s': granularity 'mx' goes with weights 'e4m3' and scale 'max', "
+                        "not '%s' and '%s'",
+                        layer->name, oct_weights_name(set->weights),
+                        oct_scaling_name(set->scaling));
+    }
+    if (is_mx && layer->in_features % MX_BLOCK) {
+        keep(decision, "in_features is no multiple of 32: no MX blocks");
+        return OCT_OK;
+    }
+    if (set->weights != OCT_WEIGHTS_E4M3 || set->granularity != OCT_PER_TENSOR ||
+        set->scaling != OCT_SCALE_MAX) {
+        return oct_fail(err, OCT_EUNSUPPORTED,
+                        "layer '%s': only E4M3 with one scale per tensor, by its largest "
+                        "magnitude, is encoded",
+                        layer->name);
+    }
+    decision->granularity = set->granularity;
+    decision->scaling = set->scaling;
+    decision->percentile = set->percentile;
     return OCT_OK;
 }
 
@@ -91,27 +135,37 @@ static oct_status decide(oct_plan *plan, oct_decision *decision, oct_err *err)
     const oct_layer *layer = decision->layer;
     const oct_setting setting =
         oct_policy_apply(plan->params.policy, plan->denoiser, layer, &decision->rule);
-    oct_status st = OCT_OK;
 
-    decision->weights = setting.weights;
-    decision->inputs = setting.inputs;
     decision->reason = decision->rule < 0
                            ? "default"
                            : oct_arena_print(&plan->arena, "rule %d", decision->rule + 1);
-    if (layer->is_conv && setting.weights != OCT_WEIGHTS_KEEP) {
-        decision->weights = OCT_WEIGHTS_KEEP;
-        decision->reason = "convolution: no loader reads it in FP8";
-    }
+    oct_status st = decide_weights(decision, &setting, err);
+    if (st) return st;
     decision->bytes_before = layer->weight->bytes;
     decision->bytes_after = decision->bytes_before;
-    if (decision->weights == OCT_WEIGHTS_KEEP) {
-        decision->inputs = OCT_INPUTS_NONE;
-        return OCT_OK;
-    }
+    if (decision->weights == OCT_WEIGHTS_KEEP) return OCT_OK;
+    decision->inputs = setting.inputs;
     st = decide_inputs(plan, decision, err);
-    const uint64_t n_scales = decision->inputs == OCT_INPUTS_STATIC ? 2 : 1;
-    decision->bytes_after = layer->out_features * layer->in_features + n_scales * sizeof(float);
+    decision->bytes_after = layer->out_features * layer->in_features +
+                            oct_decision_scale_bytes(decision) +
+                            (decision->inputs == OCT_INPUTS_STATIC ? sizeof(float) : 0);
     return st;
+}
+
+uint64_t oct_decision_scale_bytes(const oct_decision *decision)
+{
+    const oct_layer *layer = decision->layer;
+
+    if (decision->weights == OCT_WEIGHTS_KEEP) return 0;
+    switch (decision->granularity) {
+    case OCT_PER_TENSOR:
+        break;
+    case OCT_PER_CHANNEL:
+        return layer->out_features * sizeof(float);
+    case OCT_PER_MX_BLOCK:
+        return layer->out_features * (layer->in_features / MX_BLOCK);
+    }
+    return sizeof(float);
 }
 
 static void sum_up(oct_plan *plan)
@@ -120,7 +174,7 @@ static void sum_up(oct_plan *plan)
 
     for (size_t i = 0; i < plan->n_decisions; i++) {
         const oct_decision *decision = &plan->decisions[i];
-        plan->n_fp8 += decision->weights == OCT_WEIGHTS_E4M3;
+        plan->n_fp8 += decision->weights != OCT_WEIGHTS_KEEP;
         plan->n_static += decision->inputs == OCT_INPUTS_STATIC;
         plan->bytes_after += decision->bytes_after - decision->bytes_before;
     }

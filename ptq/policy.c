@@ -21,18 +21,33 @@
 #define GLOB_MAX 512
 #define BLOCK_MAX 100000
 
-static const char *const weights_names[] = {"keep", "e4m3"};
-static const char *const inputs_names[] = {"none", "static"};
+static const char *const weights_names[] = {"keep", "e4m3", "e5m2", NULL};
+static const char *const granularity_names[] = {"tensor", "channel", "mx", NULL};
+static const char *const scaling_names[] = {"max", "mse", "percentile", NULL};
+static const char *const rounding_names[] = {"nearest", NULL};
+static const char *const inputs_names[] = {"none", "static", NULL};
 
 const char *oct_weights_name(oct_weights weights)
 {
-    assert(weights < COUNT(weights_names));
+    assert(weights <= OCT_WEIGHTS_E5M2);
     return weights_names[weights];
+}
+
+const char *oct_granularity_name(oct_granularity granularity)
+{
+    assert(granularity <= OCT_PER_MX_BLOCK);
+    return granularity_names[granularity];
+}
+
+const char *oct_scaling_name(oct_scaling scaling)
+{
+    assert(scaling <= OCT_SCALE_PERCENTILE);
+    return scaling_names[scaling];
 }
 
 const char *oct_inputs_name(oct_inputs inputs)
 {
-    assert(inputs < COUNT(inputs_names));
+    assert(inputs <= OCT_INPUTS_STATIC);
     return inputs_names[inputs];
 }
 
@@ -42,44 +57,116 @@ static const char *const root_keys[] = {"octavo_policy", "name",  "description",
                                         "default",       "rules", NULL};
 static const char *const rule_keys[] = {"select", "set", NULL};
 static const char *const select_keys[] = {"role", "stream", "blocks", "name", NULL};
-static const char *const set_keys[] = {"weights", "inputs", NULL};
+static const char *const set_keys[] = {"weights",  "granularity", "scale", "percentile",
+                                       "rounding", "inputs",      NULL};
 
-static oct_status get_choice(const cJSON *object, const char *key, const char *const names[2],
+// "'keep', 'e4m3' or 'e5m2'"
+static const char *list_choices(oct_arena *arena, const char *const *names)
+{
+    const char *list = oct_arena_print(arena, "'%s'", names[0]);
+
+    for (size_t i = 1; names[i]; i++) {
+        list = oct_arena_print(arena, "%s%s'%s'", list, names[i + 1] ? ", " : " or ", names[i]);
+    }
+    return list;
+}
+
+static oct_status fail_choice(const char *key, const char *text, const char *const *names,
+                              oct_err *err)
+{
+    oct_arena scratch = {0};
+    char shown[100];
+
+    const oct_status st =
+        oct_fail(err, OCT_EFORMAT, "'%s' is '%s', not %s", key,
+                 oct_printable(text, shown, sizeof shown), list_choices(&scratch, names));
+    oct_arena_deinit(&scratch);
+    return st;
+}
+
+static oct_status get_choice(const cJSON *object, const char *key, const char *const *names,
                              bool *has, int *choice, oct_err *err)
 {
     const char *text = NULL;
-    char shown[100];
 
     *has = cJSON_HasObjectItem(object, key);
     if (!*has) return OCT_OK;
     const oct_status st = oct_json_text(object, key, &text, err);
     if (st) return st;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; names[i]; i++) {
         if (strcmp(names[i], text) == 0) {
             *choice = i;
             return OCT_OK;
         }
     }
-    return oct_fail(err, OCT_EFORMAT, "'%s' is '%s', not '%s' or '%s'", key,
-                    oct_printable(text, shown, sizeof shown), names[0], names[1]);
+    return fail_choice(key, text, names, err);
 }
 
-static oct_status get_setting(const cJSON *object, oct_setting *setting, oct_err *err)
+static oct_status get_inputs(const cJSON *object, bool *has, int *inputs, oct_err *err)
 {
-    int weights = 0, inputs = 0;
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, "inputs"));
+
+    if (text && strcmp(text, "dynamic") == 0) {
+        return oct_fail(err, OCT_EFORMAT,
+                        "'inputs' is 'dynamic', which no dialect here carries: only 'none' or "
+                        "'static'");
+    }
+    return get_choice(object, "inputs", inputs_names, has, inputs, err);
+}
+
+// "percentile" stands beside "scale": "percentile", and nowhere else.
+static oct_status get_percentile(const cJSON *object, oct_setting *setting, oct_err *err)
+{
+    const cJSON *value = cJSON_GetObjectItemCaseSensitive(object, "percentile");
+    const bool is_wanted = setting->has_scaling && setting->scaling == OCT_SCALE_PERCENTILE;
+
+    if (is_wanted != (value != NULL)) {
+        return oct_fail(err, OCT_EFORMAT, "%s",
+                        is_wanted ? "'scale' is 'percentile': the number 'percentile' is missing"
+                                  : "'percentile' stands without 'scale' being 'percentile'");
+    }
+    if (!value) return OCT_OK;
+    if (!cJSON_IsNumber(value) || !(value->valuedouble > 0 && value->valuedouble <= 100)) {
+        return oct_fail(err, OCT_EFORMAT, "'percentile' must be a number in (0, 100]");
+    }
+    setting->percentile = value->valuedouble;
+    return OCT_OK;
+}
+
+static oct_status get_setting(const cJSON *object, oct_setting *set, oct_err *err)
+{
+    int weights = 0, granularity = 0, scaling = 0, rounding = 0, inputs = 0;
 
     if (!cJSON_IsObject(object)) return oct_fail(err, OCT_EFORMAT, "must be an object");
     oct_status st = oct_json_only_keys(object, set_keys, err);
-    if (!st)
-        st = get_choice(object, "weights", weights_names, &setting->has_weights, &weights, err);
-    if (!st) st = get_choice(object, "inputs", inputs_names, &setting->has_inputs, &inputs, err);
     if (st) return st;
-    if (!setting->has_weights && !setting->has_inputs) {
-        return oct_fail(err, OCT_EFORMAT, "sets nothing: 'weights' or 'inputs' is needed");
+    if (!object->child) return oct_fail(err, OCT_EFORMAT, "sets nothing");
+    st = get_choice(object, "weights", weights_names, &set->has_weights, &weights, err);
+    if (!st)
+        st = get_choice(object, "granularity", granularity_names, &set->has_granularity,
+                        &granularity, err);
+    if (!st) st = get_choice(object, "scale", scaling_names, &set->has_scaling, &scaling, err);
+    if (!st)
+        st = get_choice(object, "rounding", rounding_names, &set->has_rounding, &rounding, err);
+    if (!st) st = get_inputs(object, &set->has_inputs, &inputs, err);
+    if (st) return st;
+    set->weights = (oct_weights)weights;
+    set->granularity = (oct_granularity)granularity;
+    set->scaling = (oct_scaling)scaling;
+    set->inputs = (oct_inputs)inputs;
+    return get_percentile(object, set, err);
+}
+
+// What `set` sets, over what was set before.
+static void override(oct_setting *setting, const oct_setting *set)
+{
+    if (set->has_weights) setting->weights = set->weights;
+    if (set->has_granularity) setting->granularity = set->granularity;
+    if (set->has_scaling) {
+        setting->scaling = set->scaling;
+        setting->percentile = set->percentile;
     }
-    setting->weights = (oct_weights)weights;
-    setting->inputs = (oct_inputs)inputs;
-    return OCT_OK;
+    if (set->has_inputs) setting->inputs = set->inputs;
 }
 
 static bool parse_role(const char *name, unsigned *bits)
@@ -199,12 +286,18 @@ static oct_status get_default(oct_policy *policy, const cJSON *value, oct_err *e
 {
     oct_setting given = {0};
 
-    policy->defaults = (oct_setting){true, true, OCT_WEIGHTS_KEEP, OCT_INPUTS_STATIC};
+    policy->defaults = (oct_setting){
+        .has_weights = true,
+        .has_granularity = true,
+        .has_scaling = true,
+        .has_rounding = true,
+        .has_inputs = true,
+        .inputs = OCT_INPUTS_STATIC,
+    };
     if (!value) return OCT_OK;
     const oct_status st = get_setting(value, &given, err);
     if (st) return oct_wrap(err, st, "'default'");
-    if (given.has_weights) policy->defaults.weights = given.weights;
-    if (given.has_inputs) policy->defaults.inputs = given.inputs;
+    override(&policy->defaults, &given);
     return OCT_OK;
 }
 
@@ -385,11 +478,8 @@ oct_setting oct_policy_apply(const oct_policy *policy, const oct_denoiser *denoi
     for (size_t i = 0; i < policy->n_rules; i++) {
         const oct_setting *set = &policy->rules[i].set;
         if (!matches(&policy->rules[i], denoiser, layer)) continue;
-        if (set->has_weights) {
-            setting.weights = set->weights;
-            *rule = (int)i;
-        }
-        if (set->has_inputs) setting.inputs = set->inputs;
+        override(&setting, set);
+        if (set->has_weights) *rule = (int)i;
     }
     return setting;
 }

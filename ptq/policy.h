@@ -18,9 +18,21 @@
 // A rule selects the layers that match all of its keys: `role` and `stream` (a name or a list),
 // `blocks` (first and last, inclusive; negative counts from the end), `name` (a glob with * and ?,
 // in SAI or diffusers naming; a fused qkv is matched by any of its three names). The last matching
-// rule wins, key by key. A rule that matches no layer of the model is an error. "inputs": "static"
-// needs a calibrated range, "none" computes in 16 bit on FP8 weights. "name" is required, the rest
-// is not.
+// rule wins, key by key. A rule that matches no layer of the model is an error. "name" is required,
+// the rest is not.
+//
+// What a rule, or the default, sets:
+//
+//   weights      "keep" (default); "e4m3"; "e5m2"
+//   granularity  "tensor" (default): one scale; "channel": one per row of the weight, F32 as well;
+//                "mx": E8M0 scales over 32 elements of a row, by the rule of OCP MX 1.0
+//   scale        "max" (default): the largest magnitude gets the largest code; "mse": the scale of
+//                the least squared error, of a grid around that; "percentile": the magnitude at
+//                "percentile" (required beside it, in (0, 100]) gets the largest code, larger ones
+//                saturate. See ptq/encoder.h for the formulas.
+//   rounding     "nearest", ties to even: the only one
+//   inputs       "static" (default): needs a calibrated range; "none" computes in 16 bit on FP8
+//                weights
 #pragma once
 
 #include <stdbool.h>
@@ -31,39 +43,50 @@
 #include "common/status.h"
 #include "ptq/layers.h"
 
-typedef enum oct_weights { OCT_WEIGHTS_KEEP, OCT_WEIGHTS_E4M3 } oct_weights;
+typedef enum oct_weights { OCT_WEIGHTS_KEEP, OCT_WEIGHTS_E4M3, OCT_WEIGHTS_E5M2 } oct_weights;
+typedef enum oct_granularity {  // what shares a scale
+    OCT_PER_TENSOR,
+    OCT_PER_CHANNEL,   // an output channel: a row of the weight
+    OCT_PER_MX_BLOCK,  // 32 consecutive elements of a row
+} oct_granularity;
+typedef enum oct_scaling { OCT_SCALE_MAX, OCT_SCALE_MSE, OCT_SCALE_PERCENTILE } oct_scaling;
 typedef enum oct_inputs { OCT_INPUTS_NONE, OCT_INPUTS_STATIC } oct_inputs;
 
-const char *oct_weights_name(oct_weights weights);  // "keep", "e4m3"
-const char *oct_inputs_name(oct_inputs inputs);     // "none", "static"
+const char *oct_weights_name(oct_weights weights);              // "keep", "e4m3", "e5m2"
+const char *oct_granularity_name(oct_granularity granularity);  // "tensor", "channel", "mx"
+const char *oct_scaling_name(oct_scaling scaling);              // "max", "mse", "percentile"
+const char *oct_inputs_name(oct_inputs inputs);                 // "none", "static"
 
 typedef struct oct_setting {  // what a rule sets; has_*: whether it does
-    bool has_weights, has_inputs;
+    bool has_weights, has_granularity, has_scaling, has_rounding, has_inputs;
     oct_weights weights;
+    oct_granularity granularity;
+    oct_scaling scaling;
+    double percentile;  // in (0, 100] with OCT_SCALE_PERCENTILE, else 0
     oct_inputs inputs;
 } oct_setting;
 
 typedef struct oct_rule {
-    unsigned roles;      // bit per oct_role; 0: any
-    unsigned streams;    // bit per oct_stream_kind; 0: any
+    unsigned roles;    // bit per oct_role; 0: any
+    unsigned streams;  // bit per oct_stream_kind; 0: any
     bool has_blocks;
     int first_block, last_block;
-    const char *name;    // glob or NULL
+    const char *name;  // glob or NULL
     oct_setting set;
 } oct_rule;
 
 typedef struct oct_policy {
     oct_arena arena;
     const char *name, *description, *source;  // "" where the file says nothing
-    oct_setting defaults;            // both set; keep and static unless the file says otherwise
+    oct_setting defaults;                     // all of it set
     oct_rule *rules;
     size_t n_rules;
-    char sha256[OCT_SHA256_HEX];     // of the file's bytes
+    char sha256[OCT_SHA256_HEX];  // of the file's bytes
 } oct_policy;
 
 // A bundled name ("mlp-attn") or the path of a file (contains '/' or ends in ".json"). An unknown
-// name is OCT_EUSAGE and lists the bundled ones. Everything that breaks the schema is OCT_EFORMAT and
-// names the rule, counted from 1. On failure `policy` is left empty.
+// name is OCT_EUSAGE and lists the bundled ones. Everything that breaks the schema is OCT_EFORMAT
+// and names the rule, counted from 1. On failure `policy` is left empty.
 oct_status oct_policy_load(oct_policy *policy, const char *name_or_path, oct_err *err);
 oct_status oct_policy_parse(oct_policy *policy, const char *text, size_t bytes, oct_err *err);
 void oct_policy_deinit(oct_policy *policy);

@@ -37,7 +37,8 @@ static void begin_job(job *j, const model_file *file, const char *policy, bool i
         j->ranges.layers[i].name = denoiser->layers[i].name;
         j->ranges.layers[i].amax = 1 + (float)i;
     }
-    j->params = (oct_plan_params){&j->policy, is_calibrated ? &j->ranges : NULL, 448, false};
+    j->params =
+        (oct_plan_params){&j->policy, is_calibrated ? &j->ranges : NULL, 448, false, OCT_SNAP_NONE};
     CHECK(oct_plan_init(&j->plan, denoiser, &j->params, &err) == OCT_OK);
     CHECK(oct_outputs_init(&j->outputs, &j->model.source, &j->plan, dialect, &err) == OCT_OK);
     CHECK_TEXT(err.text, "");

@@ -131,6 +131,32 @@ static void last_matching_rule_wins_key_by_key(void)
     close_denoiser(&model);
 }
 
+static void granularity_and_scale_are_keys_of_their_own(void)
+{
+    opened_denoiser model;
+    oct_policy policy;
+    int rule = 0;
+
+    open_denoiser(&model, &model_tiny);
+    CHECK(parse(&policy,
+                HEAD ", \"default\": {\"weights\": \"e5m2\", \"rounding\": \"nearest\","
+                     " \"scale\": \"percentile\", \"percentile\": 99.5}, \"rules\": ["
+                     "{\"select\": {\"role\": \"mod\"}, \"set\": {\"granularity\": \"channel\"}},"
+                     "{\"select\": {\"role\": \"mod\", \"blocks\": [1, 1]},"
+                     " \"set\": {\"granularity\": \"mx\", \"scale\": \"max\"}}]}",
+                NULL) == OCT_OK);
+    const oct_layer *mod = oct_denoiser_find(&model.denoiser, "transformer_blocks.0.norm1.linear");
+    oct_setting set = oct_policy_apply(&policy, &model.denoiser, mod, &rule);
+    CHECK(set.weights == OCT_WEIGHTS_E5M2 && set.granularity == OCT_PER_CHANNEL && rule == -1);
+    CHECK(set.scaling == OCT_SCALE_PERCENTILE && set.percentile == 99.5);
+    mod = oct_denoiser_find(&model.denoiser, "transformer_blocks.1.norm1.linear");
+    set = oct_policy_apply(&policy, &model.denoiser, mod, &rule);
+    CHECK(set.weights == OCT_WEIGHTS_E5M2 && set.granularity == OCT_PER_MX_BLOCK && rule == -1);
+    CHECK(set.scaling == OCT_SCALE_MAX && set.percentile == 0);
+    oct_policy_deinit(&policy);
+    close_denoiser(&model);
+}
+
 static void defaults_are_keep_and_static(void)
 {
     oct_policy policy;
@@ -138,6 +164,8 @@ static void defaults_are_keep_and_static(void)
     CHECK(parse(&policy, HEAD "}", NULL) == OCT_OK);
     CHECK(policy.defaults.weights == OCT_WEIGHTS_KEEP && policy.defaults.has_weights);
     CHECK(policy.defaults.inputs == OCT_INPUTS_STATIC && policy.defaults.has_inputs);
+    CHECK(policy.defaults.granularity == OCT_PER_TENSOR && policy.defaults.has_granularity);
+    CHECK(policy.defaults.scaling == OCT_SCALE_MAX && policy.defaults.has_scaling);
     CHECK(strlen(policy.sha256) == 64 && policy.n_rules == 0);
     CHECK_TEXT(policy.description, "");
     CHECK_TEXT(policy.source, "");
@@ -183,16 +211,38 @@ static void schema_is_strict(void)
 static void settings_are_strict(void)
 {
     check_refused(HEAD ", \"default\": 1}", OCT_EFORMAT, "'default': must be an object");
-    check_refused(HEAD ", \"default\": {}}", OCT_EFORMAT,
-                  "'default': sets nothing: 'weights' or 'inputs' is needed");
+    check_refused(HEAD ", \"default\": {}}", OCT_EFORMAT, "'default': sets nothing");
     check_refused(HEAD ", \"default\": {\"wieghts\": \"keep\"}}", OCT_EFORMAT,
                   "'default': unknown key 'wieghts'");
-    check_refused(HEAD ", \"default\": {\"weights\": \"e5m2\"}}", OCT_EFORMAT,
-                  "'default': 'weights' is 'e5m2', not 'keep' or 'e4m3'");
+    check_refused(HEAD ", \"default\": {\"weights\": \"e3m4\"}}", OCT_EFORMAT,
+                  "'default': 'weights' is 'e3m4', not 'keep', 'e4m3' or 'e5m2'");
+    check_refused(HEAD ", \"default\": {\"granularity\": \"row\"}}", OCT_EFORMAT,
+                  "'default': 'granularity' is 'row', not 'tensor', 'channel' or 'mx'");
+    check_refused(HEAD ", \"default\": {\"scale\": \"min\"}}", OCT_EFORMAT,
+                  "'default': 'scale' is 'min', not 'max', 'mse' or 'percentile'");
+    check_refused(HEAD ", \"default\": {\"rounding\": \"stochastic\"}}", OCT_EFORMAT,
+                  "'default': 'rounding' is 'stochastic', not 'nearest'");
     check_refused(HEAD ", \"default\": {\"inputs\": \"dynamic\"}}", OCT_EFORMAT,
-                  "'default': 'inputs' is 'dynamic', not 'none' or 'static'");
+                  "'default': 'inputs' is 'dynamic', which no dialect here carries: only 'none' "
+                  "or 'static'");
     check_refused(HEAD ", \"default\": {\"inputs\": true}}", OCT_EFORMAT,
                   "'default': 'inputs' must be a string");
+}
+
+static void a_percentile_belongs_to_its_scale(void)
+{
+    check_refused(HEAD ", \"default\": {\"scale\": \"percentile\"}}", OCT_EFORMAT,
+                  "'default': 'scale' is 'percentile': the number 'percentile' is missing");
+    check_refused(HEAD ", \"default\": {\"percentile\": 99}}", OCT_EFORMAT,
+                  "'default': 'percentile' stands without 'scale' being 'percentile'");
+    check_refused(HEAD ", \"default\": {\"scale\": \"mse\", \"percentile\": 99}}", OCT_EFORMAT,
+                  "'default': 'percentile' stands without 'scale' being 'percentile'");
+    check_refused(HEAD ", \"default\": {\"scale\": \"percentile\", \"percentile\": 0}}",
+                  OCT_EFORMAT, "'default': 'percentile' must be a number in (0, 100]");
+    check_refused(HEAD ", \"default\": {\"scale\": \"percentile\", \"percentile\": 100.5}}",
+                  OCT_EFORMAT, "'default': 'percentile' must be a number in (0, 100]");
+    check_refused(HEAD ", \"default\": {\"scale\": \"percentile\", \"percentile\": \"99\"}}",
+                  OCT_EFORMAT, "'default': 'percentile' must be a number in (0, 100]");
 }
 
 static void rules_are_strict(void)
@@ -201,8 +251,7 @@ static void rules_are_strict(void)
     check_refused(HEAD ", \"rules\": [{\"set\": {" SET "}}]}", OCT_EFORMAT,
                   "rule 1: 'select' must be an object");
     check_refused(HEAD ", \"rules\": [{\"select\": {}}]}", OCT_EFORMAT, "rule 1: 'set' is missing");
-    check_refused(RULE("", ""), OCT_EFORMAT,
-                  "rule 1: 'set': sets nothing: 'weights' or 'inputs' is needed");
+    check_refused(RULE("", ""), OCT_EFORMAT, "rule 1: 'set': sets nothing");
     check_refused(RULE("\"roles\": \"mod\"", SET), OCT_EFORMAT, "rule 1: unknown key 'roles'");
     check_refused(RULE("\"role\": \"mlp\"", SET), OCT_EFORMAT, "rule 1: unknown role 'mlp'");
     check_refused(RULE("\"role\": [\"mod\", 3]", SET), OCT_EFORMAT,
@@ -378,10 +427,12 @@ int main(void)
     RUN(rules_select_by_blocks_from_both_ends);
     RUN(rules_select_by_name_in_both_namings);
     RUN(last_matching_rule_wins_key_by_key);
+    RUN(granularity_and_scale_are_keys_of_their_own);
     RUN(defaults_are_keep_and_static);
     RUN(rule_that_matches_nothing_is_named);
     RUN(schema_is_strict);
     RUN(settings_are_strict);
+    RUN(a_percentile_belongs_to_its_scale);
     RUN(rules_are_strict);
     RUN(blocks_are_strict);
     RUN(every_truncation_is_refused);
