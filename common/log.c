@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "common/progress.h"
+#include "common/utf8.h"
 
 static const char *log_tool = "octavo";
 static oct_log_level log_level = OCT_LOG_NORMAL;
@@ -56,29 +57,6 @@ void oct_warn(const char *format, ...)
     va_end(args);
 }
 
-// The code point at `text` and its length; length 0 when the bytes are not UTF-8.
-static uint32_t decode_utf8(const unsigned char *text, size_t *length)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    const unsigned char lead = text[0];
-    const size_t n = lead < 0x80       ? 1
-                     : lead >> 5 == 6  ? 2
-                     : lead >> 4 == 14 ? 3
-                     : lead >> 3 == 30 ? 4
-                                       : 0;
-
-    *length = 0;
-    if (n == 0) return 0;
-    uint32_t point = n == 1 ? lead : lead & (0xffu >> (n + 1));
-    for (size_t i = 1; i < n; i++) {
-        if (text[i] >> 6 != 2) return 0; // also stops at the final NUL
-        point = point << 6 | (text[i] & 0x3f);
-    }
-    if (point < least[n] || point > 0x10ffff || (point >= 0xd800 && point < 0xe000)) return 0;
-    *length = n;
-    return point;
-}
-
 // Whether a terminal may show it as it is: no control, no line break, no change of direction.
 static bool is_shown(uint32_t point)
 {
@@ -90,21 +68,21 @@ static bool is_shown(uint32_t point)
 const char *oct_printable(const char *text, char *out, unsigned long bytes)
 {
     assert(bytes >= 4);
-    const unsigned char *in = (const unsigned char *)text;
-    size_t at = 0, cut = 0; // cut: the last end of a piece with room for "..." behind it
+    const char *end = text + strlen(text);
+    size_t at = 0, cut = 0;  // cut: the last end of a piece with room for "..." behind it
 
-    while (*in) {
+    while (text < end) {
         char piece[16];
-        size_t length;
-        const uint32_t point = decode_utf8(in, &length);
+        uint32_t point = 0;
+        const size_t length = oct_utf8_decode(text, (size_t)(end - text), &point);
         if (length && is_shown(point)) {
-            snprintf(piece, sizeof piece, "%.*s", (int)length, (const char *)in);
+            snprintf(piece, sizeof piece, "%.*s", (int)length, text);
         } else if (length > 1) {
             snprintf(piece, sizeof piece, "\\u{%04X}", (unsigned)point);
         } else {
-            snprintf(piece, sizeof piece, "\\x%02x", *in);
+            snprintf(piece, sizeof piece, "\\x%02x", (unsigned char)*text);
         }
-        in += length ? length : 1;
+        text += length ? length : 1;
 
         const size_t piece_bytes = strlen(piece);
         if (at + piece_bytes >= bytes) {
