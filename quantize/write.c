@@ -13,8 +13,8 @@
 #include "common/progress.h"
 #include "common/safetensors.h"
 #include "common/version.h"
-#include "kernels/kernels.h"
 #include "ptq/source_digest.h"
+#include "quantize/stream.h"
 
 static const char no_digest[] = "----------------------------------------------------------------";
 
@@ -22,9 +22,9 @@ typedef struct write_job {
     const oct_write_params *params;
     oct_outputs outputs;
     oct_st_writer writer;
-    oct_xxh128 *digests;    // [source->n_tensors]
-    uint8_t *data, *codes;  // as large as the largest source tensor
-    uint64_t capacity;
+    oct_arena arena;
+    oct_xxh128 *source_digests;  // [source->n_tensors]
+    oct_xxh128 *output_digests;  // [writer.n_tensors]
     oct_progress progress;
 } write_job;
 
@@ -115,79 +115,29 @@ static oct_status begin(write_job *job, oct_err *err)
     const oct_write_params *p = job->params;
     oct_status st = oct_outputs_init(&job->outputs, p->source, p->plan, p->dialect, err);
     if (st) return st;
-    uint64_t bytes_all = 0;
     for (size_t i = 0; i < job->outputs.n_tensors; i++) {
         const oct_out_tensor *t = &job->outputs.tensors[i];
         oct_st_writer_add(&job->writer, t->name, t->dtype, t->rank, t->shape);
     }
     add_metadata(job);
-    for (size_t i = 0; i < p->source->n_tensors; i++) {
-        const oct_source_tensor *t = &p->source->tensors[i];
-        bytes_all += t->bytes;
-        if (t->bytes > job->capacity) job->capacity = t->bytes;
-    }
-    job->digests = calloc(p->source->n_tensors, sizeof *job->digests);
-    job->data = malloc(job->capacity ? job->capacity : 1);
-    job->codes = malloc(job->capacity / 2 + 1);
-    if (!job->digests || !job->data || !job->codes) {
-        return oct_fail(err, OCT_ENOMEM, "out of memory for a tensor of %" PRIu64 " bytes",
-                        job->capacity);
-    }
-    oct_progress_begin(&job->progress, "quantizing", bytes_all, "B");
+    job->source_digests =
+        oct_arena_array(&job->arena, p->source->n_tensors, sizeof *job->source_digests);
+    job->output_digests =
+        oct_arena_array(&job->arena, job->outputs.n_tensors, sizeof *job->output_digests);
     return oct_st_writer_begin(&job->writer, p->out, err);
 }
 
-static oct_status put(write_job *job, const char *name, const void *data, oct_err *err)
+static oct_status write_tensors(write_job *job, oct_err *err)
 {
-    const oct_st_tensor *slot = oct_st_writer_find(&job->writer, name);
-    return oct_st_writer_write(&job->writer, slot, 0, data, slot->bytes, err);
-}
-
-static oct_status read_source(write_job *job, const oct_source_tensor *tensor, oct_err *err)
-{
-    oct_status st = oct_source_read(tensor, job->data, err);
-    if (st) return st;
-    job->digests[tensor - job->params->source->tensors] =
-        oct_digest_of_data(job->data, tensor->bytes);
-    oct_progress_add(&job->progress, tensor->bytes);
-    return OCT_OK;
-}
-
-// The scale's tensor stands next to its codes in the name order of `outputs`, whichever dialect:
-// it is found by its decision.
-static oct_status put_scale(write_job *job, const oct_decision *decision, float scale, oct_err *err)
-{
-    for (size_t i = 0; i < job->outputs.n_tensors; i++) {
-        const oct_out_tensor *t = &job->outputs.tensors[i];
-        if (t->emit == OCT_EMIT_WEIGHT_SCALE && t->decision == decision) {
-            return put(job, t->name, &scale, err);
-        }
-    }
-    return OCT_OK;  // a dialect without scales
-}
-
-static oct_status write_tensor(write_job *job, const oct_out_tensor *tensor, oct_err *err)
-{
-    oct_status st = OCT_OK;
-    float scale = 1;
-    switch (tensor->emit) {
-    case OCT_EMIT_COPY:
-        st = read_source(job, tensor->source, err);
-        return st ? st : put(job, tensor->name, job->data, err);
-    case OCT_EMIT_CODES:
-        st = read_source(job, tensor->decision->layer->weight, err);
-        if (!st) {
-            st = oct_plan_encode(job->params->plan, tensor->decision->layer, job->data, job->codes,
-                                 &scale, err);
-        }
-        if (!st) st = put(job, tensor->name, job->codes, err);
-        return st ? st : put_scale(job, tensor->decision, scale, err);
-    case OCT_EMIT_BYTES:
-        return put(job, tensor->name, tensor->bytes, err);
-    case OCT_EMIT_WEIGHT_SCALE:
-        break;  // written with its codes
-    }
-    return OCT_OK;
+    return oct_stream_run(
+        &(oct_stream_params){
+            .source = job->params->source,
+            .plan = job->params->plan,
+            .outputs = &job->outputs,
+            .writer = &job->writer,
+            .progress = &job->progress,
+        },
+        job->source_digests, job->output_digests, err);
 }
 
 static oct_status write_manifest(oct_written *written, const char *out, oct_err *err)
@@ -212,7 +162,7 @@ done:
 static oct_status finish(write_job *job, oct_written *written, digest_thread *digest, oct_err *err)
 {
     const oct_write_params *p = job->params;
-    oct_source_denoiser_digest(p->source, job->digests, written->denoiser_xxh3);
+    oct_source_denoiser_digest(p->source, job->source_digests, written->denoiser_xxh3);
     oct_status st = oct_plan_check_model(p->plan, written->denoiser_xxh3, err);
     if (st) return st;
     st = digest_join(digest, err);
@@ -235,17 +185,13 @@ oct_status oct_write_checkpoint(oct_written *written, const oct_write_params *pa
     oct_status st = refuse_inputs(params, err);
     if (!st) st = begin(&job, err);
     if (!st) st = digest_start(&digest, params->source, err);
-    for (size_t i = 0; i < job.outputs.n_tensors && !st; i++) {
-        st = write_tensor(&job, &job.outputs.tensors[i], err);
-    }
+    if (!st) st = write_tensors(&job, err);
     written->source_bytes = job.progress.done;
     if (!st) st = finish(&job, written, &digest, err);
     oct_progress_end(&job.progress);
 
     digest_join(&digest, NULL);
-    free(job.digests);
-    free(job.data);
-    free(job.codes);
+    oct_arena_deinit(&job.arena);
     oct_outputs_deinit(&job.outputs);
     oct_st_writer_deinit(&job.writer);
     return st ? st : write_manifest(written, params->out, err);

@@ -1,4 +1,4 @@
-for threads in 1 2 7; do
+for threads in 1 2 3 7 16; do
     for cpu in c avx2 avx512; do
         octavo-quantize --model "$MODELS/folder" --policy all --calibration "$MODELS/calibration.json" \
             --out out-$threads-$cpu.safetensors --threads $threads --cpu $cpu --quiet >/dev/null

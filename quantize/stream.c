@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tensors from a source to an output, on all threads.
+#include "quantize/stream.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <omp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "ptq/encoder.h"
+
+#define CHUNK OCT_DIGEST_CHUNK
+#define HELD_ALIGN ((uint64_t)4096)
+
+// In the order of a tensor's life; tasks of later stages are taken first.
+typedef enum stage { WAITING, READING, SCANNING, SETTLING, EMITTING, DONE } stage;
+
+typedef struct tensor_job {  // one source tensor and all that is made from it
+    const oct_source_tensor *source;
+    const oct_out_tensor *data, *scale;  // COPY or CODES; WEIGHT_SCALE or NULL
+    stage stage;
+    uint64_t n_tasks, next_task, tasks_left;     // of the stage
+    oct_xxh128 *read_digests, *written_digests;  // one per chunk; of `data` when it is CODES
+    oct_encoder *encoder;                        // CODES, from READING to DONE
+    uint64_t grain;
+    uint8_t *held;
+} tensor_job;
+
+typedef struct stream {
+    const oct_stream_params *params;
+    oct_xxh128 *source_digests, *output_digests;
+    oct_arena arena;
+    tensor_job *jobs;            // in the order of the source's files
+    size_t n_jobs, first, next;  // those in work are among [first, next)
+    uint8_t *region;             // where tensors are held
+    uint64_t region_bytes, buffer_bytes;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    size_t n_allowed;  // jobs before the first that failed, or all
+    oct_status status;
+    oct_err err;
+} stream;
+
+typedef struct task {
+    tensor_job *job;
+    stage stage;
+    uint64_t index;
+} task;
+
+static uint64_t at_most(uint64_t value, uint64_t most)
+{
+    return value < most ? value : most;
+}
+
+// ---- What there is to do.
+
+static const oct_source_tensor *source_of(const oct_out_tensor *out)
+{
+    if (out->emit == OCT_EMIT_COPY) return out->source;
+    return out->emit == OCT_EMIT_CODES || out->emit == OCT_EMIT_WEIGHT_SCALE
+               ? out->decision->layer->weight
+               : NULL;
+}
+
+static int compare_places(const void *a, const void *b)
+{
+    const oct_ckpt_tensor *left = ((const tensor_job *)a)->source->parts[0].stored;
+    const oct_ckpt_tensor *right = ((const tensor_job *)b)->source->parts[0].stored;
+
+    if (left->file != right->file) return left->file < right->file ? -1 : 1;
+    const uint64_t x = left->tensor->offset, y = right->tensor->offset;
+    return x < y ? -1 : x > y;
+}
+
+static uint64_t element_bytes(const tensor_job *job)
+{
+    return oct_dtype_bits(job->source->dtype) / 8;
+}
+
+static void list_jobs(stream *s)
+{
+    const oct_source *source = s->params->source;
+    const oct_outputs *outputs = s->params->outputs;
+    tensor_job *all = oct_arena_array(&s->arena, source->n_tensors, sizeof *all);
+
+    for (size_t i = 0; i < outputs->n_tensors; i++) {
+        const oct_out_tensor *out = &outputs->tensors[i];
+        const oct_source_tensor *from = source_of(out);
+        if (!from) continue;
+        tensor_job *job = &all[from - source->tensors];
+        job->source = from;
+        if (out->emit == OCT_EMIT_WEIGHT_SCALE) {
+            job->scale = out;
+        } else {
+            job->data = out;
+        }
+    }
+    s->jobs = all;
+    for (size_t i = 0; i < source->n_tensors; i++) {
+        if (all[i].data) s->jobs[s->n_jobs++] = all[i];
+    }
+    qsort(s->jobs, s->n_jobs, sizeof *s->jobs, compare_places);
+}
+
+static bool is_held(const tensor_job *job)
+{
+    return job->data->emit == OCT_EMIT_CODES;
+}
+
+static const oct_st_tensor *slot_of(const stream *s, const oct_out_tensor *out)
+{
+    return oct_st_writer_find(s->params->writer, out->name);
+}
+
+static oct_xxh128 *output_digest(const stream *s, const oct_out_tensor *out)
+{
+    return &s->output_digests[slot_of(s, out) - s->params->writer->tensors];
+}
+
+// ---- Memory.
+
+static uint64_t held_bytes(const tensor_job *job)
+{
+    return (job->source->bytes + HELD_ALIGN - 1) / HELD_ALIGN * HELD_ALIGN;
+}
+
+static oct_status reserve_memory(stream *s, oct_err *err)
+{
+    uint64_t row_bytes = 0;
+
+    s->region_bytes = OCT_STREAM_HELD_BYTES;
+    for (size_t i = 0; i < s->n_jobs; i++) {
+        if (!is_held(&s->jobs[i])) continue;
+        const uint64_t bytes = held_bytes(&s->jobs[i]);
+        const uint64_t columns = s->jobs[i].data->decision->layer->in_features;
+        if (bytes > s->region_bytes) s->region_bytes = bytes;
+        if (columns > row_bytes) row_bytes = columns;
+    }
+    // A chunk of codes, and the rest of the rows at both ends: see emit_chunk().
+    s->buffer_bytes = CHUNK + 2 * row_bytes;
+    s->region = mmap(NULL, s->region_bytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (s->region == MAP_FAILED) {
+        s->region = NULL;
+        return oct_fail(err, OCT_ENOMEM, "out of memory for a tensor of %" PRIu64 " bytes",
+                        s->region_bytes);
+    }
+    madvise(s->region, s->region_bytes, MADV_HUGEPAGE);  // only speed: it may fail
+    return OCT_OK;
+}
+
+// The end of a held tensor that overlaps [at, at + bytes), or NULL when none does.
+static uint8_t *find_overlap(const stream *s, const uint8_t *at, uint64_t bytes)
+{
+    for (size_t i = s->first; i < s->next; i++) {
+        const tensor_job *job = &s->jobs[i];
+        if (job->held && job->held < at + bytes && at < job->held + held_bytes(job)) {
+            return job->held + held_bytes(job);
+        }
+    }
+    return NULL;
+}
+
+// The lowest place with enough room, which is the likeliest to be in the cache; NULL: none now.
+static uint8_t *find_room(const stream *s, uint64_t bytes)
+{
+    uint8_t *at = s->region, *overlap = at;
+
+    while ((overlap = find_overlap(s, at, bytes))) at = overlap;
+    return bytes <= s->region_bytes - (uint64_t)(at - s->region) ? at : NULL;
+}
+
+// ---- Tasks. Each is one thread's; what they share is the job's and needs no lock.
+
+static oct_status write_chunk(const stream *s, const oct_out_tensor *out, uint64_t at,
+                              const void *data, uint64_t bytes, oct_err *err)
+{
+    return oct_st_writer_write(s->params->writer, slot_of(s, out), at, data, bytes, err);
+}
+
+static bool is_scanned_when_read(const tensor_job *job)
+{
+    return CHUNK / element_bytes(job) % job->grain == 0;
+}
+
+static oct_status read_chunk(stream *s, tensor_job *job, uint64_t index, uint8_t *buffer,
+                             oct_err *err)
+{
+    const uint64_t at = index * CHUNK, bytes = at_most(job->source->bytes - at, CHUNK);
+    uint8_t *data = job->held ? job->held + at : buffer;
+
+    const oct_status st = oct_source_read_range(job->source, at, bytes, data, err);
+    if (st) return st;
+    job->read_digests[index] = oct_xxh128_of(data, bytes);
+    oct_progress_add(s->params->progress, bytes);
+    if (!job->held) return write_chunk(s, job->data, at, data, bytes, err);
+    if (is_scanned_when_read(job)) {
+        oct_encoder_scan(job->encoder, data, at / element_bytes(job), bytes / element_bytes(job));
+    }
+    return OCT_OK;
+}
+
+// Elements of a task that looks at whole rows.
+static uint64_t scan_length(const tensor_job *job)
+{
+    const uint64_t n = CHUNK / element_bytes(job) / job->grain * job->grain;
+    return n ? n : job->grain;
+}
+
+static void scan_chunk(tensor_job *job, uint64_t index)
+{
+    const uint64_t n = job->source->bytes / element_bytes(job);
+    const uint64_t first = index * scan_length(job);
+
+    oct_encoder_scan(job->encoder, job->held + first * element_bytes(job), first,
+                     at_most(n - first, scan_length(job)));
+}
+
+static oct_status settle(stream *s, tensor_job *job, oct_err *err)
+{
+    const oct_status st = oct_encoder_settle(job->encoder, job->held, err);
+    if (st || !job->scale) return st;
+    uint64_t bytes = 0;
+    const void *scales = oct_encoder_scales(job->encoder, &bytes);
+    assert(bytes == slot_of(s, job->scale)->bytes);
+    *output_digest(s, job->scale) = oct_digest_of_data(scales, bytes);
+    return write_chunk(s, job->scale, 0, scales, bytes, err);
+}
+
+// Chunks of the output are digested, so rows that cross their borders are encoded for both.
+static oct_status emit_chunk(stream *s, tensor_job *job, uint64_t index, uint8_t *buffer,
+                             oct_err *err)
+{
+    const uint64_t n_all = job->source->bytes / element_bytes(job);
+    const uint64_t at = index * CHUNK, n = at_most(n_all - at, CHUNK);
+    const uint64_t first = at / job->grain * job->grain;
+    const uint64_t end = at_most((at + n + job->grain - 1) / job->grain * job->grain, n_all);
+
+    oct_encoder_encode(job->encoder, job->held + first * element_bytes(job), first, end - first,
+                       buffer);
+    const uint8_t *codes = buffer + (at - first);
+    job->written_digests[index] = oct_xxh128_of(codes, n);
+    return write_chunk(s, job->data, at, codes, n, err);
+}
+
+static oct_status run_task(stream *s, const task *t, uint8_t *buffer, oct_err *err)
+{
+    switch (t->stage) {
+    case READING:
+        return read_chunk(s, t->job, t->index, buffer, err);
+    case SCANNING:
+        scan_chunk(t->job, t->index);
+        return OCT_OK;
+    case SETTLING:
+        return settle(s, t->job, err);
+    case EMITTING:
+        return emit_chunk(s, t->job, t->index, buffer, err);
+    default:
+        return OCT_OK;
+    }
+}
+
+// ---- The order of tasks. All of this runs under the lock.
+
+static uint64_t task_count(const tensor_job *job, stage of)
+{
+    if (of == READING) return oct_digest_chunk_count(job->source->bytes);
+    if (!is_held(job)) return 0;
+    const uint64_t elements = job->source->bytes / element_bytes(job);
+    switch (of) {
+    case SCANNING:
+        if (is_scanned_when_read(job)) return 0;
+        return (elements + scan_length(job) - 1) / scan_length(job);
+    case SETTLING:
+        return 1;
+    case EMITTING:
+        return oct_digest_chunk_count(elements);
+    default:
+        return 0;
+    }
+}
+
+static void end_job(stream *s, tensor_job *job)
+{
+    const size_t index = (size_t)(job->source - s->params->source->tensors);
+    const oct_xxh128 digest = oct_digest_of_chunks(job->read_digests, task_count(job, READING));
+
+    s->source_digests[index] = digest;
+    *output_digest(s, job->data) =
+        is_held(job) ? oct_digest_of_chunks(job->written_digests, task_count(job, EMITTING))
+                     : digest;
+    oct_encoder_end(job->encoder);
+    job->encoder = NULL;
+    job->held = NULL;
+}
+
+// Go on to the next stage that has tasks.
+static void advance(stream *s, tensor_job *job)
+{
+    while (job->stage != DONE && job->tasks_left == 0) {
+        job->stage++;
+        job->next_task = 0;
+        job->n_tasks = job->tasks_left = task_count(job, job->stage);
+    }
+    if (job->stage == DONE) end_job(s, job);
+    while (s->first < s->next && s->jobs[s->first].stage == DONE) s->first++;
+}
+
+// False when there is no room for the next tensor now.
+static bool begin_job(stream *s, oct_status *st, oct_err *err)
+{
+    tensor_job *job = &s->jobs[s->next];
+
+    if (is_held(job)) {
+        uint8_t *room = find_room(s, held_bytes(job));
+        if (!room) return false;
+        *st = oct_encoder_begin(&job->encoder, s->params->plan, job->data->decision, err);
+        if (*st) return false;
+        job->grain = oct_encoder_grain(job->encoder);
+        job->held = room;
+        const uint64_t n = oct_digest_chunk_count(slot_of(s, job->data)->bytes);
+        job->written_digests = oct_arena_array(&s->arena, n, sizeof *job->written_digests);
+    }
+    const uint64_t n = oct_digest_chunk_count(job->source->bytes);
+    job->read_digests = oct_arena_array(&s->arena, n, sizeof *job->read_digests);
+    s->next++;
+    advance(s, job);
+    return true;
+}
+
+static bool take_of_stage(stream *s, stage wanted, task *t)
+{
+    for (size_t i = s->first; i < at_most(s->next, s->n_allowed); i++) {
+        tensor_job *job = &s->jobs[i];
+        if (job->stage == wanted && job->next_task < job->n_tasks) {
+            *t = (task){job, wanted, job->next_task++};
+            return true;
+        }
+    }
+    return false;
+}
+
+static void fail_job(stream *s, size_t index, oct_status st, const oct_err *err)
+{
+    if (index >= s->n_allowed) return;
+    s->n_allowed = index;
+    s->status = st;
+    s->err = *err;
+}
+
+static bool is_finished(const stream *s)
+{
+    return s->first >= s->n_allowed;
+}
+
+// Wait for a task; false when none will come.
+static bool take_task(stream *s, task *t)
+{
+    for (;;) {
+        for (stage wanted = EMITTING; wanted >= READING; wanted--) {
+            if (take_of_stage(s, wanted, t)) return true;
+        }
+        if (is_finished(s)) return false;
+        oct_status st = OCT_OK;
+        oct_err err = {0};
+        if (s->next < s->n_allowed && begin_job(s, &st, &err)) continue;
+        if (st) {
+            fail_job(s, s->next, st, &err);
+        } else {
+            pthread_cond_wait(&s->changed, &s->lock);
+        }
+    }
+}
+
+static void work(stream *s, uint8_t *buffer)
+{
+    task t;
+
+    pthread_mutex_lock(&s->lock);
+    while (take_task(s, &t)) {
+        oct_err err = {0};
+        pthread_mutex_unlock(&s->lock);
+        const oct_status st = run_task(s, &t, buffer, &err);
+        pthread_mutex_lock(&s->lock);
+        if (st) fail_job(s, (size_t)(t.job - s->jobs), st, &err);
+        t.job->tasks_left--;
+        advance(s, t.job);
+        pthread_cond_broadcast(&s->changed);
+    }
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void work_on_all_threads(stream *s)
+{
+    const int most = omp_get_max_threads();
+
+#pragma omp parallel num_threads(most < OCT_STREAM_THREADS_MAX ? most : OCT_STREAM_THREADS_MAX)
+    {
+        uint8_t *buffer = malloc(s->buffer_bytes);
+        if (buffer) {
+            work(s, buffer);
+        } else {
+            const oct_err err = {"out of memory for a chunk"};
+            pthread_mutex_lock(&s->lock);
+            fail_job(s, 0, OCT_ENOMEM, &err);
+            pthread_mutex_unlock(&s->lock);
+        }
+        free(buffer);
+    }
+}
+
+static void begin_progress(stream *s)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < s->n_jobs; i++) bytes += s->jobs[i].source->bytes;
+    oct_progress_begin(s->params->progress, "quantizing", bytes, "B");
+}
+
+static oct_status write_known(stream *s, oct_err *err)
+{
+    const oct_outputs *outputs = s->params->outputs;
+    oct_status st = OCT_OK;
+
+    for (size_t i = 0; i < outputs->n_tensors && !st; i++) {
+        const oct_out_tensor *out = &outputs->tensors[i];
+        if (out->emit != OCT_EMIT_BYTES) continue;
+        *output_digest(s, out) = oct_digest_of_data(out->bytes, out->n_bytes);
+        st = write_chunk(s, out, 0, out->bytes, out->n_bytes, err);
+    }
+    return st;
+}
+
+oct_status oct_stream_run(const oct_stream_params *params, oct_xxh128 *source_digests,
+                          oct_xxh128 *output_digests, oct_err *err)
+{
+    stream s = {
+        .params = params,
+        .source_digests = source_digests,
+        .output_digests = output_digests,
+        .lock = PTHREAD_MUTEX_INITIALIZER,
+        .changed = PTHREAD_COND_INITIALIZER,
+    };
+
+    list_jobs(&s);
+    begin_progress(&s);
+    s.n_allowed = s.n_jobs;
+    oct_status st = reserve_memory(&s, err);
+    if (!st) st = write_known(&s, err);
+    if (!st) {
+        work_on_all_threads(&s);
+        st = s.status;
+        if (st && err) *err = s.err;
+    }
+    for (size_t i = 0; i < s.n_jobs; i++) oct_encoder_end(s.jobs[i].encoder);  // of failed ones
+    if (s.region) munmap(s.region, s.region_bytes);
+    oct_arena_deinit(&s.arena);
+    return st;
+}

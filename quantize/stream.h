@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tensors from a source to an output: each read once, held once, written once.
+//
+// Every thread takes tasks of about a mebibyte, one after the other: read a chunk of a tensor, with
+// its digest and its part of the range; settle the scales of a tensor that has been read; encode
+// and write a chunk of one that is settled. Writing goes before reading, so that what is held is
+// soon let go. Tensors to encode are held while they need it, together in at most
+// OCT_STREAM_HELD_BYTES, or one larger one alone; tensors to copy go through the threads' own
+// buffers. So reading, encoding, digests and writing overlap, memory does not grow with the model,
+// and no byte depends on the number of threads.
+#pragma once
+
+#include "common/digest.h"
+#include "common/progress.h"
+#include "common/safetensors.h"
+#include "common/status.h"
+#include "ptq/dialect.h"
+#include "ptq/plan.h"
+#include "ptq/source.h"
+
+#define OCT_STREAM_HELD_BYTES ((uint64_t)144 << 20)
+#define OCT_STREAM_THREADS_MAX 64  // more do not help, and each has a buffer
+
+typedef struct oct_stream_params {
+    const oct_source *source;
+    const oct_plan *plan;
+    const oct_outputs *outputs;
+    oct_st_writer *writer;   // begun
+    oct_progress *progress;  // begun here, ended by the caller; counts bytes read. Or NULL
+} oct_stream_params;
+
+// Write every tensor of `outputs`. source_digests: [source->n_tensors], of those that were read;
+// output_digests: [writer->n_tensors], in the file's order. Of several failures the one is told
+// whose tensor comes first in the source's files, on any number of threads.
+oct_status oct_stream_run(const oct_stream_params *params, oct_xxh128 *source_digests,
+                          oct_xxh128 *output_digests, oct_err *err);
