@@ -3,7 +3,7 @@
 // junit.xml, in the shape that build servers read: testsuites > testsuite > testcase.
 #include <math.h>
 
-#include "regress/escape.h"
+#include "common/escape.h"
 #include "regress/report.h"
 
 static void put_property(FILE *out, const char *name, double value)

@@ -5,8 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/escape.h"
 #include "common/version.h"
-#include "regress/escape.h"
 #include "regress/report.h"
 #include "regress/report_assets.h"
 

@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include "common/arena.h"
+#include "common/escape.h"
 #include "common/file.h"
 #include "common/json.h"
-#include "regress/escape.h"
 #include "regress/report.h"
 #include "tests/regress/sample.h"
 #include "tests/test.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Text of strangers inside HTML and XML.
-#include "regress/escape.h"
+#include "common/escape.h"
 
 #include <stdbool.h>
 #include <stdint.h>
