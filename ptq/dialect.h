@@ -8,7 +8,8 @@
 //   comfy-legacy  weight F8_E4M3, scale_weight F32 [], scale_input F32 [] when static, one marker
 //                 scaled_fp8 F8_E4M3 of 0 elements, or 2 when any FP8 layer is weight-only, which
 //                 makes ComfyUI compute all of them in 16 bit (ComfyUI since October 2024)
-//   cast          weight F8_E4M3 (or F8_E5M2) and nothing else: only read
+//   cast          weight F8_E4M3 (F8_E5M2 is read, too) and nothing else: every scale is 1, so
+//                 the plan must have unit scales
 #pragma once
 
 #include <stdbool.h>
@@ -23,7 +24,8 @@
 typedef enum oct_dialect {
     OCT_DIALECT_NONE,    // no FP8 layer
     OCT_DIALECT_COMFY, OCT_DIALECT_COMFY_LEGACY,
-    OCT_DIALECT_CAST,    // F8_E4M3 without scales or markers: scale 1, recognised when reading
+    OCT_DIALECT_CAST,    // F8_E4M3 without scales or markers: scale 1
+    OCT_DIALECT_DIFFUSERS,
 } oct_dialect;
 
 const char *oct_dialect_name(oct_dialect dialect);                     // "comfy"
@@ -45,6 +47,8 @@ typedef struct oct_out_tensor {
     uint64_t shape[OCT_RANK_MAX];
     oct_emit emit;
     const oct_source_tensor *source;  // COPY
+    uint64_t first_row;               // COPY, CODES: row r is row (first_row + r) mod rows of the
+                                      // canonical tensor: split q, k and v, swapped halves
     const oct_decision *decision;     // CODES, WEIGHT_SCALE and BYTES that belong to a layer
     const uint8_t *bytes;             // BYTES
     size_t n_bytes;
@@ -80,18 +84,25 @@ typedef struct oct_fp8_layer {
     const oct_source_tensor *scales;  // per channel and MX: see oct_dialect_read_scales(); else NULL
     float input_scale;                // 0: none
     bool is_full_precision;           // stored FP8, computed in 16 bit; also when there is no input scale
+    bool is_marked_full_precision;    // as the file spells it
 } oct_fp8_layer;
 
-// By the denoiser's tensors and header: comfy when there is a marker, an entry of the header or a
-// weight_scale; else comfy-legacy when there is scaled_fp8 or a scale_weight; else cast when a weight
+// By the names of a component, and for the denoiser by the header: comfy when there is a marker, an
+// entry of the header or a weight_scale, except that weight_scale alone under diffusers names is
+// diffusers; else comfy-legacy when there is scaled_fp8 or a scale_weight; else cast when a weight
 // is FP8. What is missing for a whole dialect shows when layers are read.
-oct_dialect oct_dialect_detect(const oct_source *source);
+oct_dialect oct_dialect_detect_component(const oct_source *source, oct_component component);
+oct_dialect oct_dialect_detect(const oct_source *source);  // of the denoiser
 
-// How a layer is stored; `dialect` is what oct_dialect_detect() said. OCT_EFORMAT naming the tensor:
-// a scale is missing, of the wrong type or shape, not finite or not positive; a marker is missing or
-// not understood; a convolution or F8_E5M2 with scales; scales of a weight that is not FP8. The
-// header's entry goes before the marker tensor, as in ComfyUI. OCT_EUNSUPPORTED: FP8 under diffusers
-// names.
+// How part `part` of a weight is stored, of any component; `dialect` is what it was detected to be.
+// OCT_EFORMAT naming the tensor: a scale is missing, of the wrong type or shape, not finite or not
+// positive; a marker is missing or not understood; a convolution or F8_E5M2 with scales; scales of a
+// weight that is not FP8. The header's entry goes before the marker tensor, as in ComfyUI.
+oct_status oct_dialect_read_part(const oct_source *source, oct_dialect dialect,
+                                 const oct_source_tensor *weight, size_t part, oct_fp8_layer *fp8,
+                                 oct_err *err);
+
+// The same for a layer, all of its parts. OCT_EUNSUPPORTED when q, k and v differ in a scale.
 oct_status oct_dialect_read(const oct_source *source, oct_dialect dialect, const oct_layer *layer,
                             oct_fp8_layer *fp8, oct_err *err);
 

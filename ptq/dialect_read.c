@@ -31,37 +31,68 @@ static const char *find_metadata(const oct_source_tensor *tensor)
     return oct_safetensors_find_meta(tensor->parts[0].stored->file, METADATA_KEY);
 }
 
-oct_dialect oct_dialect_detect(const oct_source *source)
+// What the names of a component say of its dialect.
+typedef struct dialect_signs {
+    bool has_marker, has_scale, has_legacy, has_fp8;
+} dialect_signs;
+
+static void look_at(dialect_signs *signs, const oct_source_tensor *tensor)
 {
-    bool is_comfy = false, is_legacy = false, is_fp8 = false;
+    const char *name = tensor->name;
+
+    signs->has_marker |= oct_name_ends_with(name, ".comfy_quant") ||
+                         (tensor->component == OCT_DENOISER && find_metadata(tensor));
+    signs->has_scale |= oct_name_ends_with(name, ".weight_scale");
+    signs->has_legacy |=
+        strcmp(name, OCT_FP8_MARKER) == 0 || oct_name_ends_with(name, ".scale_weight");
+    signs->has_fp8 |= is_fp8_type(tensor->dtype) && oct_name_ends_with(name, ".weight");
+}
+
+oct_dialect oct_dialect_detect_component(const oct_source *source, oct_component component)
+{
+    dialect_signs signs = {0};
 
     for (size_t i = 0; i < source->n_tensors; i++) {
-        const oct_source_tensor *tensor = &source->tensors[i];
-        if (tensor->component != OCT_DENOISER) continue;
-        is_comfy |= oct_name_ends_with(tensor->name, ".comfy_quant") ||
-                    oct_name_ends_with(tensor->name, ".weight_scale") || find_metadata(tensor);
-        is_legacy |= strcmp(tensor->name, OCT_FP8_MARKER) == 0 ||
-                     oct_name_ends_with(tensor->name, ".scale_weight");
-        is_fp8 |= is_fp8_type(tensor->dtype) && oct_name_ends_with(tensor->name, ".weight");
+        if (source->tensors[i].component == component) look_at(&signs, &source->tensors[i]);
     }
-    if (is_comfy) return OCT_DIALECT_COMFY;
-    if (is_legacy) return OCT_DIALECT_COMFY_LEGACY;
-    return is_fp8 ? OCT_DIALECT_CAST : OCT_DIALECT_NONE;
+    const bool is_diffusers = component == OCT_DENOISER && source->is_diffusers_named;
+    if (signs.has_scale && !signs.has_marker && is_diffusers) return OCT_DIALECT_DIFFUSERS;
+    if (signs.has_scale || signs.has_marker) return OCT_DIALECT_COMFY;
+    if (signs.has_legacy) return OCT_DIALECT_COMFY_LEGACY;
+    return signs.has_fp8 ? OCT_DIALECT_CAST : OCT_DIALECT_NONE;
+}
+
+oct_dialect oct_dialect_detect(const oct_source *source)
+{
+    return oct_dialect_detect_component(source, OCT_DENOISER);
 }
 
 // ---- Companions of a weight.
 
 typedef struct reader {
     const oct_source *source;
-    const oct_layer *layer;
+    const oct_source_tensor *weight;
+    const char *file_layer;  // name in the file without ".weight", with prefix
+    char layer[NAME_BYTES];  // the same without prefix: companions are called after it
 } reader;
+
+static void reader_init(reader *r, const oct_source *source, const oct_source_tensor *weight,
+                        size_t part)
+{
+    const oct_ckpt_tensor *stored = weight->parts[part].stored;
+    size_t length = strlen(stored->name);
+
+    *r = (reader){.source = source, .weight = weight, .file_layer = stored->tensor->name};
+    if (oct_name_ends_with(stored->name, ".weight")) length -= strlen(".weight");
+    snprintf(r->layer, sizeof r->layer, "%.*s", (int)length, stored->name);
+}
 
 static const oct_source_tensor *find_companion(const reader *r, const char *ending)
 {
-    char name[NAME_BYTES];
+    char name[NAME_BYTES + 20];
 
-    snprintf(name, sizeof name, "%s.%s", r->layer->name, ending);
-    return oct_source_find(r->source, OCT_DENOISER, name);
+    snprintf(name, sizeof name, "%s.%s", r->layer, ending);
+    return oct_source_find(r->source, r->weight->component, name);
 }
 
 static oct_status check_scale_shape(const oct_source_tensor *scale, oct_err *err)
@@ -98,8 +129,8 @@ static oct_status read_scales(const reader *r, const char *weight_ending, const 
     const oct_source_tensor *input = find_companion(r, input_ending);
 
     if (!weight) {
-        return oct_fail(err, OCT_EFORMAT, "'%s.%s' is missing: the weight is %s", r->layer->name,
-                        weight_ending, oct_dtype_name(r->layer->weight->dtype));
+        return oct_fail(err, OCT_EFORMAT, "'%s.%s' is missing: the weight is %s", r->layer,
+                        weight_ending, oct_dtype_name(r->weight->dtype));
     }
     oct_status st = read_scale(weight, &fp8->weight_scale, err);
     if (!st && input) st = read_scale(input, &fp8->input_scale, err);
@@ -151,7 +182,7 @@ static oct_status read_marker(const oct_source_tensor *marker, bool *is_full_pre
 static oct_status read_header_entry(const reader *r, bool *has, bool *is_full_precision,
                                     oct_err *err)
 {
-    const oct_source_tensor *weight = r->layer->weight;
+    const oct_source_tensor *weight = r->weight;
     const char *text = find_metadata(weight);
     char name[NAME_BYTES];
     cJSON *root = NULL;
@@ -160,7 +191,7 @@ static oct_status read_header_entry(const reader *r, bool *has, bool *is_full_pr
     if (!text) return OCT_OK;
     oct_status st = oct_json_parse(text, strlen(text), &root, err);
     if (st) return oct_wrap(err, st, "'" METADATA_KEY "'");
-    snprintf(name, sizeof name, "%s%s", r->source->denoiser_prefix, r->layer->name);
+    snprintf(name, sizeof name, "%s%s", weight->parts[0].stored->prefix, r->layer);
     const cJSON *layers = cJSON_GetObjectItemCaseSensitive(root, "layers");
     const cJSON *entry = cJSON_GetObjectItemCaseSensitive(layers, name);
     if (!cJSON_IsObject(layers)) {
@@ -183,8 +214,8 @@ static oct_status read_comfy(const reader *r, oct_fp8_layer *fp8, oct_err *err)
     oct_status st = read_header_entry(r, &has_entry, &fp8->is_full_precision, err);
     if (st) return st;
     if (!has_entry && !marker) {
-        return oct_fail(err, OCT_EFORMAT, "'%s.comfy_quant' is missing: the weight is %s",
-                        r->layer->name, oct_dtype_name(r->layer->weight->dtype));
+        return oct_fail(err, OCT_EFORMAT, "'%s.comfy_quant' is missing: the weight is %s", r->layer,
+                        oct_dtype_name(r->weight->dtype));
     }
     if (!has_entry) st = read_marker(marker, &fp8->is_full_precision, err);
     if (!st) st = read_scales(r, "weight_scale", "input_scale", fp8, err);
@@ -195,11 +226,12 @@ static oct_status read_comfy(const reader *r, oct_fp8_layer *fp8, oct_err *err)
 
 static oct_status read_legacy(const reader *r, oct_fp8_layer *fp8, oct_err *err)
 {
-    const oct_source_tensor *marker = oct_source_find(r->source, OCT_DENOISER, OCT_FP8_MARKER);
+    const oct_source_tensor *marker =
+        oct_source_find(r->source, r->weight->component, OCT_FP8_MARKER);
 
     if (!marker) {
         return oct_fail(err, OCT_EFORMAT, "'" OCT_FP8_MARKER "' is missing: '%s' is %s",
-                        r->layer->weight->name, oct_dtype_name(r->layer->weight->dtype));
+                        r->weight->name, oct_dtype_name(r->weight->dtype));
     }
     // F32 is an early spelling of the same.
     if ((marker->dtype != OCT_F8_E4M3 && marker->dtype != OCT_F32) || marker->rank != 1 ||
@@ -222,8 +254,7 @@ static oct_status check_plain(const reader *r, oct_err *err)
         const oct_source_tensor *companion = find_companion(r, endings[i]);
         if (companion) {
             return oct_fail(err, OCT_EFORMAT, "'%s' has type %s, but '%s' says FP8",
-                            r->layer->weight->name, oct_dtype_name(r->layer->weight->dtype),
-                            companion->name);
+                            r->weight->name, oct_dtype_name(r->weight->dtype), companion->name);
         }
     }
     return OCT_OK;
@@ -232,9 +263,9 @@ static oct_status check_plain(const reader *r, oct_err *err)
 static oct_status read_scaled(const reader *r, oct_dialect dialect, oct_fp8_layer *fp8,
                               oct_err *err)
 {
-    const oct_source_tensor *weight = r->layer->weight;
+    const oct_source_tensor *weight = r->weight;
 
-    if (r->layer->is_conv) {
+    if (weight->rank != 2) {
         return oct_fail(err, OCT_EFORMAT, "'%s' is a convolution: no loader reads it in FP8",
                         weight->name);
     }
@@ -242,27 +273,55 @@ static oct_status read_scaled(const reader *r, oct_dialect dialect, oct_fp8_laye
         return oct_fail(err, OCT_EFORMAT, "'%s' has type %s, not F8_E4M3", weight->name,
                         oct_dtype_name(weight->dtype));
     }
-    const oct_status st =
-        dialect == OCT_DIALECT_COMFY ? read_comfy(r, fp8, err) : read_legacy(r, fp8, err);
+    switch (dialect) {
+    case OCT_DIALECT_COMFY:
+        return read_comfy(r, fp8, err);
+    case OCT_DIALECT_COMFY_LEGACY:
+        return read_legacy(r, fp8, err);
+    default:
+        return read_scales(r, "weight_scale", "input_scale", fp8, err);
+    }
+}
+
+oct_status oct_dialect_read_part(const oct_source *source, oct_dialect dialect,
+                                 const oct_source_tensor *weight, size_t part, oct_fp8_layer *fp8,
+                                 oct_err *err)
+{
+    reader r;
+
+    reader_init(&r, source, weight, part);
+    *fp8 = (oct_fp8_layer){0};
+    if (!is_fp8_type(weight->dtype)) return check_plain(&r, err);
+    assert(dialect != OCT_DIALECT_NONE);
+    *fp8 = (oct_fp8_layer){.is_fp8 = true, .weight_scale = 1, .is_full_precision = true};
+    if (dialect == OCT_DIALECT_CAST) return OCT_OK;
+    fp8->is_full_precision = false;
+    const oct_status st = read_scaled(&r, dialect, fp8, err);
+    fp8->is_marked_full_precision = fp8->is_full_precision;
     if (fp8->input_scale == 0) fp8->is_full_precision = true;
     return st;
+}
+
+static bool is_same_scale(const oct_fp8_layer *a, const oct_fp8_layer *b)
+{
+    return a->weight_scale == b->weight_scale && a->input_scale == b->input_scale;
 }
 
 oct_status oct_dialect_read(const oct_source *source, oct_dialect dialect, const oct_layer *layer,
                             oct_fp8_layer *fp8, oct_err *err)
 {
-    const reader r = {source, layer};
+    const oct_source_tensor *weight = layer->weight;
+    oct_fp8_layer other;
 
-    *fp8 = (oct_fp8_layer){0};
-    if (!is_fp8_type(layer->weight->dtype)) return check_plain(&r, err);
-    if (source->is_diffusers_named) {
-        return oct_fail(err, OCT_EUNSUPPORTED,
-                        "'%s' is FP8 under diffusers names, which is not read",
-                        layer->weight->parts[0].stored->tensor->name);
+    oct_status st = oct_dialect_read_part(source, dialect, weight, 0, fp8, err);
+    for (size_t i = 1; i < weight->n_parts && !st; i++) {
+        st = oct_dialect_read_part(source, dialect, weight, i, &other, err);
+        if (st || is_same_scale(fp8, &other)) continue;
+        st = oct_fail(err, OCT_EUNSUPPORTED,
+                      "'%s' and '%s' have different scales: as one layer they need one",
+                      weight->parts[0].stored->name, weight->parts[i].stored->name);
     }
-    assert(dialect != OCT_DIALECT_NONE);
-    *fp8 = (oct_fp8_layer){.is_fp8 = true, .weight_scale = 1, .is_full_precision = true};
-    return dialect == OCT_DIALECT_CAST ? OCT_OK : read_scaled(&r, dialect, fp8, err);
+    return st;
 }
 
 // ---- Arrays of scales.

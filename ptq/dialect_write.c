@@ -9,7 +9,7 @@
 #include "ptq/dialect.h"
 #include "ptq/naming.h"
 
-static const char *const dialect_names[] = {"none", "comfy", "comfy-legacy", "cast"};
+static const char *const dialect_names[] = {"none", "comfy", "comfy-legacy", "cast", "diffusers"};
 
 const char *oct_dialect_name(oct_dialect dialect)
 {
@@ -19,14 +19,12 @@ const char *oct_dialect_name(oct_dialect dialect)
 
 bool oct_dialect_parse(const char *name, oct_dialect *dialect)
 {
-    if (strcmp(name, "comfy") == 0) {
-        *dialect = OCT_DIALECT_COMFY;
-    } else if (strcmp(name, "comfy-legacy") == 0) {
-        *dialect = OCT_DIALECT_COMFY_LEGACY;
-    } else {
-        return false;
+    for (oct_dialect d = OCT_DIALECT_COMFY; d <= OCT_DIALECT_CAST; d++) {
+        if (strcmp(dialect_names[d], name) != 0) continue;
+        *dialect = d;
+        return true;
     }
-    return true;
+    return false;
 }
 
 // The spelling of Python's json.dumps, as ComfyUI writes it.
@@ -103,9 +101,24 @@ static void add_quant_marker(writer *w, const oct_decision *decision, const char
     out->shape[0] = bytes;
 }
 
-static void add_fp8_layer(writer *w, const oct_decision *decision)
+static void add_scales(writer *w, const oct_decision *decision, const char *layer)
 {
     const bool is_legacy = w->dialect == OCT_DIALECT_COMFY_LEGACY;
+    oct_arena *arena = &w->outputs->arena;
+    const char *weight = is_legacy ? "scale_weight" : "weight_scale";
+    const char *input = is_legacy ? "scale_input" : "input_scale";
+
+    oct_out_tensor *out =
+        add(w, oct_arena_print(arena, "%s.%s", layer, weight), OCT_F32, OCT_EMIT_WEIGHT_SCALE);
+    out->decision = decision;
+    if (decision->inputs != OCT_INPUTS_STATIC) return;
+    out = add_bytes(w, oct_arena_print(arena, "%s.%s", layer, input), OCT_F32,
+                    &decision->input_scale, sizeof(float));
+    out->decision = decision;
+}
+
+static void add_fp8_layer(writer *w, const oct_decision *decision)
+{
     oct_arena *arena = &w->outputs->arena;
     const char *layer =
         oct_arena_print(arena, "%s%s", output_prefix(w->source), decision->layer->name);
@@ -116,18 +129,8 @@ static void add_fp8_layer(writer *w, const oct_decision *decision)
     out->rank = 2;
     out->shape[0] = decision->layer->out_features;
     out->shape[1] = decision->layer->in_features;
-
-    const char *scale = is_legacy ? "scale_weight" : "weight_scale";
-    out = add(w, oct_arena_print(arena, "%s.%s", layer, scale), OCT_F32, OCT_EMIT_WEIGHT_SCALE);
-    out->decision = decision;
-
-    if (decision->inputs == OCT_INPUTS_STATIC) {
-        const char *name =
-            oct_arena_print(arena, "%s.%s", layer, is_legacy ? "scale_input" : "input_scale");
-        out = add_bytes(w, name, OCT_F32, &decision->input_scale, sizeof(float));
-        out->decision = decision;
-    }
-    if (!is_legacy) add_quant_marker(w, decision, layer);
+    if (w->dialect != OCT_DIALECT_CAST) add_scales(w, decision, layer);
+    if (w->dialect == OCT_DIALECT_COMFY) add_quant_marker(w, decision, layer);
 }
 
 static void add_legacy_marker(writer *w)
@@ -195,7 +198,7 @@ static void add_all(writer *w)
 oct_status oct_outputs_init(oct_outputs *outputs, const oct_source *source, const oct_plan *plan,
                             oct_dialect dialect, oct_err *err)
 {
-    assert(dialect == OCT_DIALECT_COMFY || dialect == OCT_DIALECT_COMFY_LEGACY);
+    assert(dialect >= OCT_DIALECT_COMFY && dialect <= OCT_DIALECT_CAST);
     *outputs = (oct_outputs){0};
     const oct_status st = check_no_scales(source, err);
     if (st) return st;

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "common/log.h"
 #include "common/number.h"
 #include "kernels/kernels.h"
 #include "ptq/scale.h"
@@ -22,6 +23,7 @@ struct oct_encoder {
     uint64_t n, rows, columns;
     _Atomic uint32_t amax_bits;        // of what was scanned; binary32 from 0 up sorts as integers
     _Atomic uint64_t first_nonfinite;  // its index twice, plus one for a NaN; or UINT64_MAX
+    _Atomic uint64_t saturated;
     void *scales;
     uint64_t scale_bytes;
 };
@@ -109,6 +111,18 @@ static void remember_nonfinite(oct_encoder *encoder, const uint8_t *x, uint64_t 
     }
 }
 
+static uint64_t count_saturated(const oct_encoder *encoder, const uint8_t *x, uint64_t n)
+{
+    uint64_t count = 0;
+
+    for (uint64_t i = 0; i < n; i++) {
+        float value;
+        oct_widen(&value, encoder->dtype, x + i * element_bytes(encoder), 1);
+        count += fabsf(value) > OCT_E4M3_MAX;
+    }
+    return count;
+}
+
 void oct_encoder_scan(oct_encoder *encoder, const void *x, uint64_t first, uint64_t n)
 {
     int is_finite = 0;
@@ -117,6 +131,9 @@ void oct_encoder_scan(oct_encoder *encoder, const void *x, uint64_t first, uint6
     const float amax = oct_absmax(encoder->dtype, x, n, &is_finite);
     if (is_finite) {
         set_most(&encoder->amax_bits, oct_f32_bits(amax));
+        if (encoder->plan->params.has_unit_scales && amax > OCT_E4M3_MAX) {
+            encoder->saturated += count_saturated(encoder, x, n);
+        }
     } else {
         remember_nonfinite(encoder, x, first, n);
     }
@@ -140,7 +157,13 @@ oct_status oct_encoder_settle(oct_encoder *encoder, const void *x, oct_err *err)
 
     (void)x;
     if (encoder->first_nonfinite != UINT64_MAX) return fail_nonfinite(encoder, err);
-    *scale = oct_weight_scale(amax, qmax);
+    *scale = encoder->plan->params.has_unit_scales ? 1 : oct_weight_scale(amax, qmax);
+    if (encoder->saturated) {
+        oct_warn("'%s': without a scale, %" PRIu64
+                 " of its values are cut to %g (the largest is %.9g)",
+                 encoder->decision->layer->weight->name, encoder->saturated, (double)OCT_E4M3_MAX,
+                 (double)amax);
+    }
     if (!isfinite(*scale)) {
         return oct_fail(err, OCT_EFORMAT, "'%s': range %.9g over %.9g is no finite scale",
                         encoder->decision->layer->weight->name, amax, qmax);

@@ -37,6 +37,7 @@ void oct_encoder_scan(oct_encoder *encoder, const void *x, uint64_t first, uint6
 
 // Compute the scales. x: the whole weight or NULL, see above. OCT_EFORMAT when a NaN or infinity
 // was seen, naming tensor, index, row and column of the first, and when a scale would be infinite.
+// Where the plan has unit scales, a warning says how many values are cut to the largest code.
 oct_status oct_encoder_settle(oct_encoder *encoder, const void *x, oct_err *err);
 
 // codes: [n], of the same elements. After settle.

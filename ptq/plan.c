@@ -66,6 +66,10 @@ static oct_status decide_inputs(oct_plan *plan, oct_decision *decision, oct_err 
     const oct_calibration *calibration = plan->params.calibration;
 
     if (decision->inputs != OCT_INPUTS_STATIC) return OCT_OK;
+    if (plan->params.has_unit_scales) {
+        set_weight_only(decision, "no scales in this dialect: weight only");
+        return OCT_OK;
+    }
     if (layer->out_features % FP8_GEMM_MULTIPLE || layer->in_features % FP8_GEMM_MULTIPLE) {
         set_weight_only(decision, "features are not multiples of 16: weight only");
         return OCT_OK;
@@ -146,9 +150,10 @@ static oct_status decide(oct_plan *plan, oct_decision *decision, oct_err *err)
     if (decision->weights == OCT_WEIGHTS_KEEP) return OCT_OK;
     decision->inputs = setting.inputs;
     st = decide_inputs(plan, decision, err);
-    decision->bytes_after = layer->out_features * layer->in_features +
-                            oct_decision_scale_bytes(decision) +
-                            (decision->inputs == OCT_INPUTS_STATIC ? sizeof(float) : 0);
+    decision->bytes_after =
+        layer->out_features * layer->in_features +
+        (plan->params.has_unit_scales ? 0 : oct_decision_scale_bytes(decision)) +
+        (decision->inputs == OCT_INPUTS_STATIC ? sizeof(float) : 0);
     return st;
 }
 

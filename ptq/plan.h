@@ -36,6 +36,7 @@ typedef struct oct_plan_params {
     float qmax;                          // 448 unless --qmax; E5M2 uses 128 times as much
     bool require_calibration;            // a static layer without a range is an error
     oct_snap snap_scales;                // F32 scales, of weights and inputs alike
+    bool has_unit_scales;                // of weights, all 1: the dialect stores none, so nor for inputs
 } oct_plan_params;
 
 typedef struct oct_plan {

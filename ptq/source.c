@@ -10,6 +10,7 @@
 #include <xxhash.h>
 
 #include "common/progress.h"
+#include "ptq/decoding.h"
 #include "ptq/naming.h"
 
 typedef struct name_entry {  // one stored tensor and where it goes
@@ -249,6 +250,7 @@ oct_status oct_source_read_range(const oct_source_tensor *tensor, uint64_t from,
     oct_status st = OCT_OK;
 
     assert(from <= tensor->bytes && bytes <= tensor->bytes - from);
+    if (tensor->decoding) return oct_decoding_read(tensor, from, bytes, buffer, err);
     for (size_t i = 0; i < tensor->n_parts && bytes > 0 && !st; i++) {
         const oct_part *part = &tensor->parts[i];
         // Parts of one tensor are equal in size.

@@ -25,6 +25,14 @@ typedef struct oct_part {             // rows [first_row, first_row + rows) of a
     uint64_t first_row, rows;
 } oct_part;
 
+// An FP8 tensor seen in a wider type: value = code * scale of its run, one binary32 product, rounded
+// once to the tensor's dtype. Element i in canonical order belongs to run i / run.
+typedef struct oct_decoding {
+    oct_dtype stored;                 // F8_E4M3 or F8_E5M2
+    uint64_t run;                     // elements per scale: the whole tensor, or a row
+    const float *scales;              // one per run
+} oct_decoding;
+
 typedef struct oct_source_tensor {
     const char *name;                 // canonical
     const char *file_name;            // as stored, with prefix; NULL when it is not one stored tensor as it is
@@ -35,6 +43,7 @@ typedef struct oct_source_tensor {
     uint64_t bytes;
     oct_part parts[3];
     size_t n_parts;                   // 1; 3 for fused q, k, v; 2 for swapped halves
+    const oct_decoding *decoding;     // NULL: bytes as stored; else only oct_source_read() has them
 } oct_source_tensor;
 
 typedef struct oct_source {
@@ -57,7 +66,8 @@ const oct_source_tensor *oct_source_find(const oct_source *source, oct_component
 // All bytes of a tensor, parts joined, in stored type. Safe from several threads.
 oct_status oct_source_read(const oct_source_tensor *tensor, void *buffer, oct_err *err);
 
-// Bytes [from, from + bytes) of that; the range lies within the tensor.
+// Bytes [from, from + bytes) of that; the range lies within the tensor, and holds whole elements
+// where it is decoded. A NaN code, or a value that the type cannot hold, is OCT_EFORMAT then.
 oct_status oct_source_read_range(const oct_source_tensor *tensor, uint64_t from, uint64_t bytes,
                                  void *buffer, oct_err *err);
 

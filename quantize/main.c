@@ -39,7 +39,7 @@ static oct_status check_options(quantize_job *job, oct_err *err)
         return oct_fail(err, OCT_EUSAGE, "option '--out' is missing (or '--plan')");
     }
     if (!oct_dialect_parse(o->dialect, &job->dialect)) {
-        return oct_fail(err, OCT_EUSAGE, "dialect '%s' is not comfy or comfy-legacy", o->dialect);
+        return oct_fail(err, OCT_EUSAGE, "dialect '%s' is not comfy, comfy-legacy or cast", o->dialect);
     }
     if (!(o->qmax > 0 && o->qmax <= 448)) {
         return oct_fail(err, OCT_EUSAGE, "qmax %g is not in (0, 448]", o->qmax);
@@ -65,6 +65,7 @@ static oct_status make_plan(quantize_job *job, oct_err *err)
         .calibration = o->calibration ? &job->calibration : NULL,
         .qmax = (float)o->qmax,
         .require_calibration = o->require_calibration,
+        .has_unit_scales = job->dialect == OCT_DIALECT_CAST,
     };
     return oct_plan_init(&job->plan, &job->denoiser, &params, err);
 }
@@ -146,7 +147,7 @@ int main(int argc, char **argv)
         OPT_TEXT("model", "PATH", &o->model, "16-bit checkpoint or diffusers folder to read"),
         OPT_TEXT("out", "FILE", &o->out,
                  "FP8 checkpoint to write, and FILE.sha256; replaced only when complete"),
-        OPT_TEXT("dialect", "NAME", &o->dialect, "comfy or comfy-legacy (default: comfy)"),
+        OPT_TEXT("dialect", "NAME", &o->dialect, "comfy, comfy-legacy or cast (default: comfy)"),
         OPT_GROUP("Quantization"),
         OPT_TEXT("policy", "NAME|FILE", &o->policy,
                  "which layers become FP8: a bundled name or a JSON file"),

@@ -63,6 +63,7 @@ static oct_status make_plan(verify_job *job, oct_err *err)
                                       .policy = &job->policy,
                                       .calibration = o->calibration ? &job->calibration : NULL,
                                       .qmax = job->qmax,
+                                      .has_unit_scales = job->dialect == OCT_DIALECT_CAST,
                                   },
                                   err);
     job->has_plan = !st;
@@ -87,7 +88,8 @@ static oct_status measure_drift(verify_job *job, oct_err *err)
                                  .source = &job->source.source,
                                  .denoiser = &job->file.denoiser,
                                  .dialect = job->dialect,
-                                 .check_scale = job->has_plan || find_meta(job, "octavo.qmax"),
+                                 .check_scale = job->dialect != OCT_DIALECT_CAST &&
+                                                (job->has_plan || find_meta(job, "octavo.qmax")),
                                  .qmax = job->qmax,
                                  .sqnr_db_min = job->o.sqnr_db_min,
                              },

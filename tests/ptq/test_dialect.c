@@ -37,8 +37,12 @@ static void begin_job(job *j, const model_file *file, const char *policy, bool i
         j->ranges.layers[i].name = denoiser->layers[i].name;
         j->ranges.layers[i].amax = 1 + (float)i;
     }
-    j->params =
-        (oct_plan_params){&j->policy, is_calibrated ? &j->ranges : NULL, 448, false, OCT_SNAP_NONE};
+    j->params = (oct_plan_params){
+        .policy = &j->policy,
+        .calibration = is_calibrated ? &j->ranges : NULL,
+        .qmax = 448,
+        .has_unit_scales = dialect == OCT_DIALECT_CAST,
+    };
     CHECK(oct_plan_init(&j->plan, denoiser, &j->params, &err) == OCT_OK);
     CHECK(oct_outputs_init(&j->outputs, &j->model.source, &j->plan, dialect, &err) == OCT_OK);
     CHECK_TEXT(err.text, "");
@@ -170,9 +174,10 @@ static model_file make_file(const char *naming)
 
 static void check_naming(const char *naming, const char *policy, bool is_calibrated)
 {
-    static const oct_dialect dialects[] = {OCT_DIALECT_COMFY, OCT_DIALECT_COMFY_LEGACY};
+    static const oct_dialect dialects[] = {OCT_DIALECT_COMFY, OCT_DIALECT_COMFY_LEGACY,
+                                           OCT_DIALECT_CAST};
 
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         model_file file = make_file(naming);
         job j;
         begin_job(&j, &file, policy, is_calibrated, dialects[i]);
@@ -336,7 +341,8 @@ static void names_of_dialects_parse_back(void)
 
     CHECK(oct_dialect_parse("comfy", &dialect) && dialect == OCT_DIALECT_COMFY);
     CHECK(oct_dialect_parse("comfy-legacy", &dialect) && dialect == OCT_DIALECT_COMFY_LEGACY);
-    CHECK(!oct_dialect_parse("cast", &dialect) && !oct_dialect_parse("none", &dialect));
+    CHECK(oct_dialect_parse("cast", &dialect) && dialect == OCT_DIALECT_CAST);
+    CHECK(!oct_dialect_parse("casts", &dialect) && !oct_dialect_parse("none", &dialect));
     CHECK_TEXT(oct_dialect_name(OCT_DIALECT_COMFY_LEGACY), "comfy-legacy");
     CHECK_TEXT(oct_dialect_name(OCT_DIALECT_CAST), "cast");
     CHECK_TEXT(oct_dialect_name(OCT_DIALECT_NONE), "none");
@@ -615,8 +621,24 @@ static void fp8_convolutions_are_refused(void)
     close_denoiser(&model);
 }
 
-static void fp8_under_diffusers_names_is_unsupported(void)
+static void make_diffusers_fp8(model_file *file, const char *layer, const float *scale)
 {
+    char name[200];
+
+    snprintf(name, sizeof name, "transformer_blocks.0.%s.weight", layer);
+    model_find(file, name)->dtype = OCT_F8_E4M3;
+    snprintf(name, sizeof name, "transformer_blocks.0.%s.weight_scale", layer);
+    model_add(file, name, OCT_F32, 0, NULL, scale);
+    snprintf(name, sizeof name, "transformer_blocks.0.%s.input_scale", layer);
+    model_add(file, name, OCT_F32, 0, NULL, &input_value);
+}
+
+static void fp8_under_diffusers_names_is_read(void)
+{
+    static const float scales[2] = {0.25f, 0.5f};
+    static const char *const layers[] = {"ff.net.2",       "attn.to_q",       "attn.to_k",
+                                         "attn.to_v",      "attn.add_q_proj", "attn.add_k_proj",
+                                         "attn.add_v_proj"};
     model_file file = {0};
     opened_denoiser model;
     oct_fp8_layer fp8;
@@ -625,17 +647,26 @@ static void fp8_under_diffusers_names_is_unsupported(void)
 
     spec.has_data = false;
     model_add_diffusers(&file, &spec);
-    model_find(&file, "transformer_blocks.0.ff.net.2.weight")->dtype = OCT_F8_E4M3;
-    model_add(&file, "transformer_blocks.0.ff.net.2.weight_scale", OCT_F32, 0, NULL, NULL);
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
+        make_diffusers_fp8(&file, layers[i], &scales[i == 6]);
+    }
     model_save(&file, model_path("d.safetensors"));
     model_deinit(&file);
     open_file(&model, model_path("d.safetensors"));
-    CHECK(oct_dialect_detect(&model.source) == OCT_DIALECT_COMFY);
+    CHECK(oct_dialect_detect(&model.source) == OCT_DIALECT_DIFFUSERS);
     const oct_layer *layer = oct_denoiser_find(&model.denoiser, "joint_blocks.0.x_block.mlp.fc2");
-    CHECK(oct_dialect_read(&model.source, OCT_DIALECT_COMFY, layer, &fp8, &err) ==
+    CHECK(oct_dialect_read(&model.source, OCT_DIALECT_DIFFUSERS, layer, &fp8, &err) == OCT_OK);
+    CHECK(fp8.is_fp8 && fp8.weight_scale == 0.25f && fp8.input_scale == input_value);
+    CHECK(!fp8.is_full_precision);
+    layer = oct_denoiser_find(&model.denoiser, "joint_blocks.0.x_block.attn.qkv");
+    CHECK(oct_dialect_read(&model.source, OCT_DIALECT_DIFFUSERS, layer, &fp8, &err) == OCT_OK);
+    CHECK(fp8.is_fp8 && fp8.weight_scale == 0.25f);
+    layer = oct_denoiser_find(&model.denoiser, "joint_blocks.0.context_block.attn.qkv");
+    CHECK(oct_dialect_read(&model.source, OCT_DIALECT_DIFFUSERS, layer, &fp8, &err) ==
           OCT_EUNSUPPORTED);
-    CHECK_TEXT(err.text, "'transformer_blocks.0.ff.net.2.weight' is FP8 under diffusers names, "
-                         "which is not read");
+    CHECK_TEXT(err.text, "'transformer_blocks.0.attn.add_q_proj.weight' and "
+                         "'transformer_blocks.0.attn.add_v_proj.weight' have different scales: as "
+                         "one layer they need one");
     close_denoiser(&model);
 }
 
@@ -666,7 +697,7 @@ int main(void)
     RUN(damaged_markers_are_refused);
     RUN(scales_of_another_type_of_weight_are_refused);
     RUN(fp8_convolutions_are_refused);
-    RUN(fp8_under_diffusers_names_is_unsupported);
+    RUN(fp8_under_diffusers_names_is_read);
     RUN(sources_in_16_bit_have_no_dialect);
     return test_end();
 }

@@ -48,7 +48,8 @@ static void check_bytes(const opened_denoiser *model, oct_policy policy, size_t 
                         uint64_t bytes)
 {
     oct_calibration ranges = make_ranges(&model->denoiser, NULL);
-    const oct_plan_params params = {&policy, &ranges, 448, true, OCT_SNAP_NONE};
+    const oct_plan_params params = {
+        .policy = &policy, .calibration = &ranges, .qmax = 448, .require_calibration = true};
     oct_plan plan;
     oct_err err = {0};
 
@@ -134,7 +135,8 @@ static void bundled_policies_quantize_what_they_say(void)
     oct_calibration ranges = make_ranges(&model.denoiser, NULL);
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         oct_policy policy = load_policy(table[i].name);
-        const oct_plan_params params = {&policy, &ranges, 448, true, OCT_SNAP_NONE};
+        const oct_plan_params params = {
+            .policy = &policy, .calibration = &ranges, .qmax = 448, .require_calibration = true};
         oct_plan plan;
         CHECK(oct_plan_init(&plan, &model.denoiser, &params, NULL) == OCT_OK);
         for (int role = 0; role < OCT_ROLE_COUNT; role++) {
@@ -163,7 +165,7 @@ static void decisions_carry_scale_rule_and_reason(void)
 
     open_denoiser(&model, &model_tiny);
     oct_calibration ranges = make_ranges(&model.denoiser, NULL);
-    const oct_plan_params params = {&policy, &ranges, 127, false, OCT_SNAP_NONE};
+    const oct_plan_params params = {.policy = &policy, .calibration = &ranges, .qmax = 127};
     CHECK(oct_plan_init(&plan, &model.denoiser, &params, NULL) == OCT_OK);
     const oct_layer *fc1 = oct_denoiser_find(&model.denoiser, "joint_blocks.0.x_block.mlp.fc1");
     const oct_decision *decision = oct_plan_find(&plan, fc1);
@@ -189,7 +191,7 @@ static void convolution_is_never_quantized(void)
 {
     opened_denoiser model;
     oct_policy policy = load_policy("all");
-    const oct_plan_params params = {&policy, NULL, 448, false, OCT_SNAP_NONE};
+    const oct_plan_params params = {.policy = &policy, .qmax = 448};
     oct_plan plan;
 
     open_denoiser(&model, &model_tiny);
@@ -213,7 +215,8 @@ static void odd_features_are_weight_only(void)
 
     open_denoiser(&model, &(model_spec){2, 2, 1, true, 8, 60, 48, OCT_F16, false});
     oct_calibration ranges = make_ranges(&model.denoiser, NULL);
-    const oct_plan_params params = {&policy, &ranges, 448, true, OCT_SNAP_NONE};
+    const oct_plan_params params = {
+        .policy = &policy, .calibration = &ranges, .qmax = 448, .require_calibration = true};
     CHECK(oct_plan_init(&plan, &model.denoiser, &params, NULL) == OCT_OK);
     const oct_layer *context = oct_denoiser_find(&model.denoiser, "context_embedder");
     const oct_decision *decision = oct_plan_find(&plan, context);
@@ -235,7 +238,7 @@ static void input_scale_has_a_floor(void)
     oct_calibration ranges = make_ranges(&model.denoiser, NULL);
     ranges.layers[3].amax = 1e-20f;
     ranges.layers[4].amax = 0;
-    const oct_plan_params params = {&policy, &ranges, 448, false, OCT_SNAP_NONE};
+    const oct_plan_params params = {.policy = &policy, .calibration = &ranges, .qmax = 448};
     CHECK(oct_plan_init(&plan, &model.denoiser, &params, NULL) == OCT_OK);
     CHECK(plan.decisions[3].input_scale == 0x1p-16f);
     CHECK(plan.decisions[4].inputs == OCT_INPUTS_NONE);
@@ -267,10 +270,14 @@ static void missing_ranges_are_refused_on_request(void)
     open_denoiser(&model, &model_tiny);
     const char *name = "joint_blocks.1.x_block.mlp.fc2";
     oct_calibration ranges = make_ranges(&model.denoiser, name);
-    check_refused(&model, &(oct_plan_params){&policy, &ranges, 448, true, OCT_SNAP_NONE},
-                  OCT_EFORMAT, "layer 'joint_blocks.1.x_block.mlp.fc2' has no calibrated range");
-    check_refused(&model, &(oct_plan_params){&policy, NULL, 448, true, OCT_SNAP_NONE}, OCT_EFORMAT,
-                  "layer 'joint_blocks.0.x_block.mlp.fc1' has no calibrated range");
+    check_refused(
+        &model,
+        &(oct_plan_params){
+            .policy = &policy, .calibration = &ranges, .qmax = 448, .require_calibration = true},
+        OCT_EFORMAT, "layer 'joint_blocks.1.x_block.mlp.fc2' has no calibrated range");
+    check_refused(&model,
+                  &(oct_plan_params){.policy = &policy, .qmax = 448, .require_calibration = true},
+                  OCT_EFORMAT, "layer 'joint_blocks.0.x_block.mlp.fc1' has no calibrated range");
     oct_calibration_deinit(&ranges);
     oct_policy_deinit(&policy);
     close_denoiser(&model);
@@ -283,7 +290,7 @@ static void calibration_of_other_layers_is_refused(void)
 
     open_denoiser(&model, &model_tiny);
     oct_calibration ranges = make_ranges(&model.denoiser, NULL);
-    const oct_plan_params params = {&policy, &ranges, 448, false, OCT_SNAP_NONE};
+    const oct_plan_params params = {.policy = &policy, .calibration = &ranges, .qmax = 448};
     ranges.layers[2].name = "joint_blocks.2.x_block.mlp.fc1";
     check_refused(&model, &params, OCT_EFORMAT,
                   "the calibration has layer 'joint_blocks.2.x_block.mlp.fc1', the model has not");
@@ -302,7 +309,7 @@ static void rules_without_layers_are_refused(void)
         "\"rules\": [{\"select\": {\"blocks\": [5, 9]}, \"set\": {\"weights\": \"e4m3\"}}]");
 
     open_denoiser(&model, &model_tiny);
-    check_refused(&model, &(oct_plan_params){&policy, NULL, 448, false, OCT_SNAP_NONE}, OCT_EFORMAT,
+    check_refused(&model, &(oct_plan_params){.policy = &policy, .qmax = 448}, OCT_EFORMAT,
                   "policy 't': rule 1 matches none of the 27 layers");
     oct_policy_deinit(&policy);
     close_denoiser(&model);
@@ -321,8 +328,7 @@ static void fp8_models_are_refused(void)
     model_save(&file, model_path("fp8.safetensors"));
     model_deinit(&file);
     open_file(&model, model_path("fp8.safetensors"));
-    check_refused(&model, &(oct_plan_params){&policy, NULL, 448, false, OCT_SNAP_NONE},
-                  OCT_EUNSUPPORTED,
+    check_refused(&model, &(oct_plan_params){.policy = &policy, .qmax = 448}, OCT_EUNSUPPORTED,
                   "the model is FP8 already: 'joint_blocks.0.x_block.mlp.fc1.weight' has type "
                   "F8_E4M3");
     oct_policy_deinit(&policy);
@@ -339,7 +345,8 @@ static void scale_beyond_binary32_is_refused(void)
     for (size_t i = 0; i < ranges.n_layers; i++) {
         ranges.layers[i].amax = 3e38f;
     }
-    check_refused(&model, &(oct_plan_params){&policy, &ranges, 0.5f, false, OCT_SNAP_NONE},
+    check_refused(&model,
+                  &(oct_plan_params){.policy = &policy, .calibration = &ranges, .qmax = 0.5f},
                   OCT_EFORMAT,
                   "layer 'joint_blocks.0.x_block.mlp.fc1': range 3.00000001e+38 over 0.5 is no "
                   "finite scale");
@@ -382,7 +389,7 @@ static void open_encoding(encoding *e, oct_dtype dtype, float qmax)
     spec.dtype = dtype;
     open_denoiser(&e->model, &spec);
     e->policy = load_policy("all");
-    e->params = (oct_plan_params){&e->policy, NULL, qmax, false, OCT_SNAP_NONE};
+    e->params = (oct_plan_params){.policy = &e->policy, .qmax = qmax};
     CHECK(oct_plan_init(&e->plan, &e->model.denoiser, &e->params, NULL) == OCT_OK);
     e->layer = oct_denoiser_find(&e->model.denoiser, "joint_blocks.0.x_block.adaLN_modulation.1");
     e->n = 1152 * 128;

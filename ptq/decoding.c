@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// FP8 weights seen in a wider type.
+#include "ptq/decoding.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "common/number.h"
+#include "ptq/dialect.h"
+#include "ptq/naming.h"
+
+#define CODES_AT_ONCE 16384
+#define NAME_BYTES 300
+
+// ---- Reading.
+
+// The largest magnitude that rounds to a finite value of the type.
+static float largest(oct_dtype dtype)
+{
+    switch (dtype) {
+    case OCT_F16:
+        return 0x1.ffdffep15f;  // below 65520, where rounding turns to infinity
+    case OCT_BF16:
+        return 0x1.fefffep127f;
+    default:
+        return 0x1.fffffep127f;
+    }
+}
+
+static uint32_t narrow(oct_dtype dtype, float value)
+{
+    switch (dtype) {
+    case OCT_F16:
+        return oct_f32_to_f16(value);
+    case OCT_BF16:
+        return oct_f32_to_bf16(value);
+    default:
+        return oct_f32_bits(value);
+    }
+}
+
+// One scale has 256 values: a table is faster than arithmetic, and rounds the same everywhere.
+typedef struct value_table {
+    float scale;
+    uint32_t bits[256];
+    bool is_valid[256];
+    bool is_made;
+} value_table;
+
+static void make_table(value_table *table, const oct_source_tensor *tensor, float scale)
+{
+    const bool is_e5m2 = tensor->decoding->stored == OCT_F8_E5M2;
+    const float most = largest(tensor->dtype);
+
+    if (table->is_made && oct_f32_bits(table->scale) == oct_f32_bits(scale)) return;
+    for (int code = 0; code < 256; code++) {
+        const float value =
+            (is_e5m2 ? oct_e5m2_to_f32((uint8_t)code) : oct_e4m3_to_f32((uint8_t)code)) * scale;
+        table->bits[code] = narrow(tensor->dtype, value);
+        table->is_valid[code] = fabsf(value) <= most;  // false for NaN
+    }
+    table->scale = scale;
+    table->is_made = true;
+}
+
+static oct_status fail_code(const oct_source_tensor *tensor, const value_table *table,
+                            uint64_t index, uint8_t code, oct_err *err)
+{
+    const float value =
+        tensor->decoding->stored == OCT_F8_E5M2 ? oct_e5m2_to_f32(code) : oct_e4m3_to_f32(code);
+
+    if (isnan(value)) {
+        return oct_fail(err, OCT_EFORMAT, "'%s' holds NaN at index %" PRIu64, tensor->name, index);
+    }
+    return oct_fail(err, OCT_EFORMAT, "'%s' holds %g at index %" PRIu64 ", which %s cannot hold",
+                    tensor->name, (double)(value * table->scale), index,
+                    oct_dtype_name(tensor->dtype));
+}
+
+static oct_status put_values(const oct_source_tensor *tensor, value_table *table,
+                             const uint8_t *codes, uint64_t first, size_t n, uint8_t *out,
+                             oct_err *err)
+{
+    const size_t element = oct_dtype_bits(tensor->dtype) / 8;
+
+    make_table(table, tensor, tensor->decoding->scales[first / tensor->decoding->run]);
+    for (size_t i = 0; i < n; i++) {
+        if (!table->is_valid[codes[i]]) return fail_code(tensor, table, first + i, codes[i], err);
+        if (element == 2) {
+            const uint16_t bits = (uint16_t)table->bits[codes[i]];
+            memcpy(out + 2 * i, &bits, sizeof bits);
+        } else {
+            memcpy(out + 4 * i, &table->bits[codes[i]], sizeof(uint32_t));
+        }
+    }
+    return OCT_OK;
+}
+
+oct_status oct_decoding_read(const oct_source_tensor *tensor, uint64_t from, uint64_t bytes,
+                             void *buffer, oct_err *err)
+{
+    const oct_decoding *decoding = tensor->decoding;
+    const size_t element = oct_dtype_bits(tensor->dtype) / 8;
+    const uint64_t end = (from + bytes) / element;
+    oct_source_tensor stored = *tensor;
+    value_table table = {0};
+    uint8_t codes[CODES_AT_ONCE], *out = buffer;
+    oct_status st = OCT_OK;
+
+    assert(from % element == 0 && bytes % element == 0);
+    stored.decoding = NULL;
+    stored.dtype = decoding->stored;
+    stored.bytes = tensor->bytes / element;
+    for (uint64_t at = from / element; at < end && !st;) {
+        const uint64_t run_end = (at / decoding->run + 1) * decoding->run;
+        uint64_t n = (end < run_end ? end : run_end) - at;
+        if (n > sizeof codes) n = sizeof codes;
+        st = oct_source_read_range(&stored, at, n, codes, err);
+        if (!st) st = put_values(tensor, &table, codes, at, n, out, err);
+        out += n * element;
+        at += n;
+    }
+    return st;
+}
+
+// ---- Which tensors, and what is left of the rest.
+
+static bool is_fp8(oct_dtype dtype)
+{
+    return dtype == OCT_F8_E4M3 || dtype == OCT_F8_E5M2;
+}
+
+static oct_status set_decoding(oct_source *source, oct_source_tensor *tensor, oct_dialect dialect,
+                               oct_dtype to, oct_err *err)
+{
+    oct_decoding *decoding = oct_arena_alloc(&source->arena, sizeof *decoding);
+    float *scales = oct_arena_array(&source->arena, 3, sizeof *scales);
+
+    // Biases and norms of files that were cast as a whole never have a scale.
+    if (!oct_name_ends_with(tensor->name, ".weight")) dialect = OCT_DIALECT_CAST;
+    for (size_t i = 0; i < tensor->n_parts; i++) {
+        oct_fp8_layer fp8;
+        const oct_status st = oct_dialect_read_part(source, dialect, tensor, i, &fp8, err);
+        if (st) return st;
+        scales[i] = fp8.weight_scale;
+    }
+    *decoding = (oct_decoding){
+        .stored = tensor->dtype,
+        .run = tensor->n_parts == 3 ? tensor->bytes / 3 : tensor->bytes,
+        .scales = scales,
+    };
+    tensor->decoding = decoding;
+    tensor->dtype = to;
+    tensor->file_name = NULL;
+    tensor->bytes *= oct_dtype_bits(to) / 8;
+    return OCT_OK;
+}
+
+static bool is_companion(const oct_source_tensor *tensor)
+{
+    char layer[NAME_BYTES];
+
+    return tensor->component != OCT_OTHER &&
+           (strcmp(tensor->name, OCT_FP8_MARKER) == 0 ||
+            oct_name_of_scaled_layer(tensor->name, layer, sizeof layer));
+}
+
+static void remove_companions(oct_source *source)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < source->n_tensors; i++) {
+        if (!is_companion(&source->tensors[i])) source->tensors[n++] = source->tensors[i];
+    }
+    source->n_tensors = n;
+}
+
+oct_status oct_source_decode(oct_source *source, oct_dtype to, size_t *n_decoded, oct_err *err)
+{
+    oct_dialect dialects[OCT_COMPONENT_COUNT];
+    oct_status st = OCT_OK;
+
+    assert(to == OCT_F16 || to == OCT_BF16 || to == OCT_F32);
+    *n_decoded = 0;
+    for (int i = 0; i < OCT_COMPONENT_COUNT; i++) {
+        dialects[i] = oct_dialect_detect_component(source, (oct_component)i);
+    }
+    for (size_t i = 0; i < source->n_tensors && !st; i++) {
+        oct_source_tensor *tensor = &source->tensors[i];
+        if (!is_fp8(tensor->dtype) || strcmp(tensor->name, OCT_FP8_MARKER) == 0) continue;
+        if (tensor->bytes == 0) continue;
+        st = set_decoding(source, tensor, dialects[tensor->component], to, err);
+        ++*n_decoded;
+    }
+    if (!st) remove_companions(source);
+    return st;
+}
