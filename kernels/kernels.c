@@ -56,6 +56,10 @@ void oct_kernels_init(oct_kernels *kernels, unsigned features)
         .encode_f16 = oct_encode_f16_c,
         .encode_bf16 = oct_encode_bf16_c,
         .encode_f32 = oct_encode_f32_c,
+        .encode_e5m2 = oct_encode_e5m2_c,
+        .encode_mx_f16 = oct_encode_mx_f16_c,
+        .encode_mx_bf16 = oct_encode_mx_bf16_c,
+        .encode_mx_f32 = oct_encode_mx_f32_c,
         .decode_e4m3 = oct_decode_e4m3_c,
         .widen_f16 = oct_widen_f16_c,
         .widen_bf16 = oct_widen_bf16_c,
@@ -69,23 +73,25 @@ void oct_kernels_init(oct_kernels *kernels, unsigned features)
             .encode_f16 = oct_encode_f16_avx2,
             .encode_bf16 = oct_encode_bf16_avx2,
             .encode_f32 = oct_encode_f32_avx2,
+        .encode_e5m2 = oct_encode_e5m2_avx2,
+        .encode_mx_f16 = oct_encode_mx_f16_avx2,
+        .encode_mx_bf16 = oct_encode_mx_bf16_avx2,
+        .encode_mx_f32 = oct_encode_mx_f32_avx2,
             .decode_e4m3 = oct_decode_e4m3_avx2,
             .widen_f16 = oct_widen_f16_avx2,
             .widen_bf16 = oct_widen_bf16_avx2,
         };
     }
     if (features & OCT_CPU_AVX512) {
-        *kernels = (oct_kernels){
-            .absmax_f16 = oct_absmax_f16_avx512,
-            .absmax_bf16 = oct_absmax_bf16_avx512,
-            .absmax_f32 = oct_absmax_f32_avx512,
-            .encode_f16 = oct_encode_f16_avx512,
-            .encode_bf16 = oct_encode_bf16_avx512,
-            .encode_f32 = oct_encode_f32_avx512,
-            .decode_e4m3 = oct_decode_e4m3_avx512,
-            .widen_f16 = oct_widen_f16_avx512,
-            .widen_bf16 = oct_widen_bf16_avx512,
-        };
+        kernels->absmax_f16 = oct_absmax_f16_avx512;
+        kernels->absmax_bf16 = oct_absmax_bf16_avx512;
+        kernels->absmax_f32 = oct_absmax_f32_avx512;
+        kernels->encode_f16 = oct_encode_f16_avx512;
+        kernels->encode_bf16 = oct_encode_bf16_avx512;
+        kernels->encode_f32 = oct_encode_f32_avx512;
+        kernels->decode_e4m3 = oct_decode_e4m3_avx512;
+        kernels->widen_f16 = oct_widen_f16_avx512;
+        kernels->widen_bf16 = oct_widen_bf16_avx512;
     }
 #endif
 }
@@ -141,6 +147,44 @@ void oct_encode_e4m3(uint8_t *q, oct_dtype dtype, const void *x, size_t n, float
     default:
         assert(dtype == OCT_F32);
         active.encode_f32(q, x, n, scale);
+    }
+}
+
+// The kernel reads binary32: widen a piece at a time.
+void oct_encode_e5m2(uint8_t *q, oct_dtype dtype, const void *x, size_t n, float scale)
+{
+    const size_t element = oct_dtype_bits(dtype) / 8;
+    const char *bytes = x;
+    float piece[512];
+
+    assert(scale > 0 && oct_f32_bits(scale) < 0x7f800000u);
+    for (size_t i = 0; i < n; i += 512) {
+        const size_t now = n - i < 512 ? n - i : 512;
+        oct_widen(piece, dtype, bytes + i * element, now);
+        active.encode_e5m2(q + i, piece, now, scale);
+    }
+}
+
+void oct_encode_mx(uint8_t *q, uint8_t *scales, oct_dtype dtype, const void *x, size_t blocks)
+{
+    switch (dtype) {
+    case OCT_F16:
+        active.encode_mx_f16(q, scales, x, blocks);
+        break;
+    case OCT_BF16:
+        active.encode_mx_bf16(q, scales, x, blocks);
+        break;
+    default:
+        assert(dtype == OCT_F32);
+        active.encode_mx_f32(q, scales, x, blocks);
+    }
+}
+
+void oct_decode_mx(float *y, const uint8_t *q, const uint8_t *scales, size_t blocks)
+{
+    for (size_t b = 0; b < blocks; b++) {
+        active.decode_e4m3(y + b * OCT_MX_BLOCK, q + b * OCT_MX_BLOCK, OCT_MX_BLOCK,
+                           oct_e8m0_to_f32(scales[b]));
     }
 }
 

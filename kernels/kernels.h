@@ -30,6 +30,21 @@ typedef void oct_encode_f16_fn(uint8_t *q, const uint16_t *x, size_t n, float sc
 typedef void oct_encode_bf16_fn(uint8_t *q, const uint16_t *x, size_t n, float scale);
 typedef void oct_encode_f32_fn(uint8_t *q, const float *x, size_t n, float scale);
 
+// The same to E5M2: saturates at 57344.
+typedef void oct_encode_e5m2_fn(uint8_t *q, const float *x, size_t n, float scale);
+
+#define OCT_MX_BLOCK 32  // elements of a row that share a scale
+
+// Encode to MXFP8 E4M3 by OCP Microscaling Formats 1.0, section 6.3: a block of 32 has the scale
+//
+//   s = 2^(floor(log2(amax)) - 8), at least 2^-127, as E8M0;  q[i] = e4m3(x[i] / s)
+//
+// Magnitudes from 448 s to 512 s saturate; an all-zero block has the scale 2^-127. x: finite,
+// [blocks][32]; scales: [blocks]. q may not overlap x.
+typedef void oct_encode_mx_f16_fn(uint8_t *q, uint8_t *scales, const uint16_t *x, size_t blocks);
+typedef void oct_encode_mx_bf16_fn(uint8_t *q, uint8_t *scales, const uint16_t *x, size_t blocks);
+typedef void oct_encode_mx_f32_fn(uint8_t *q, uint8_t *scales, const float *x, size_t blocks);
+
 // Decode: x[i] = e4m3(q[i]) * scale, one binary32 multiplication. NaN codes give NaN.
 typedef void oct_decode_e4m3_fn(float *x, const uint8_t *q, size_t n, float scale);
 
@@ -38,15 +53,19 @@ typedef void oct_widen_f16_fn(float *y, const uint16_t *x, size_t n);
 typedef void oct_widen_bf16_fn(float *y, const uint16_t *x, size_t n);
 
 typedef struct oct_kernels {
-    oct_absmax_f16_fn  *absmax_f16;
-    oct_absmax_bf16_fn *absmax_bf16;
-    oct_absmax_f32_fn  *absmax_f32;
-    oct_encode_f16_fn  *encode_f16;
-    oct_encode_bf16_fn *encode_bf16;
-    oct_encode_f32_fn  *encode_f32;
-    oct_decode_e4m3_fn *decode_e4m3;
-    oct_widen_f16_fn   *widen_f16;
-    oct_widen_bf16_fn  *widen_bf16;
+    oct_absmax_f16_fn     *absmax_f16;
+    oct_absmax_bf16_fn    *absmax_bf16;
+    oct_absmax_f32_fn     *absmax_f32;
+    oct_encode_f16_fn     *encode_f16;
+    oct_encode_bf16_fn    *encode_bf16;
+    oct_encode_f32_fn     *encode_f32;
+    oct_encode_e5m2_fn    *encode_e5m2;
+    oct_encode_mx_f16_fn  *encode_mx_f16;
+    oct_encode_mx_bf16_fn *encode_mx_bf16;
+    oct_encode_mx_f32_fn  *encode_mx_f32;
+    oct_decode_e4m3_fn    *decode_e4m3;
+    oct_widen_f16_fn      *widen_f16;
+    oct_widen_bf16_fn     *widen_bf16;
 } oct_kernels;
 
 enum {  // processor features, as bits
@@ -69,6 +88,11 @@ void oct_kernels_select(const char *cpu);
 // amax is returned as binary32; *is_finite is false when a NaN or infinity is there.
 float oct_absmax(oct_dtype dtype, const void *x, size_t n, int *is_finite);
 void oct_encode_e4m3(uint8_t *q, oct_dtype dtype, const void *x, size_t n, float scale);
+void oct_encode_e5m2(uint8_t *q, oct_dtype dtype, const void *x, size_t n, float scale);
+void oct_encode_mx(uint8_t *q, uint8_t *scales, oct_dtype dtype, const void *x, size_t blocks);
 
 // Widen or decode to binary32: F32 (copied), F16, BF16, F8_E4M3 (times 1), F8_E5M2.
 void oct_widen(float *y, oct_dtype dtype, const void *x, size_t n);
+
+// Decode MXFP8 E4M3: exact but where it underflows. y: [blocks][32].
+void oct_decode_mx(float *y, const uint8_t *q, const uint8_t *scales, size_t blocks);

@@ -30,10 +30,18 @@ static const struct {
     oct_dtype dtype;
 } operations[] = {
     // in the table's order
-    {"absmax_f16", check_absmax, OCT_F16},      {"absmax_bf16", check_absmax, OCT_BF16},
-    {"absmax_f32", check_absmax, OCT_F32},      {"encode_f16", check_encode, OCT_F16},
-    {"encode_bf16", check_encode, OCT_BF16},    {"encode_f32", check_encode, OCT_F32},
-    {"decode_e4m3", check_decode, OCT_F8_E4M3}, {"widen_f16", check_widen, OCT_F16},
+    {"absmax_f16", check_absmax, OCT_F16},
+    {"absmax_bf16", check_absmax, OCT_BF16},
+    {"absmax_f32", check_absmax, OCT_F32},
+    {"encode_f16", check_encode, OCT_F16},
+    {"encode_bf16", check_encode, OCT_BF16},
+    {"encode_f32", check_encode, OCT_F32},
+    {"encode_e5m2", check_encode_e5m2, OCT_F32},
+    {"encode_mx_f16", check_encode_mx, OCT_F16},
+    {"encode_mx_bf16", check_encode_mx, OCT_BF16},
+    {"encode_mx_f32", check_encode_mx, OCT_F32},
+    {"decode_e4m3", check_decode, OCT_F8_E4M3},
+    {"widen_f16", check_widen, OCT_F16},
     {"widen_bf16", check_widen, OCT_BF16},
 };
 
@@ -209,11 +217,11 @@ static bool has_features(size_t level)
 
 static void list(void)
 {
-    printf("%-14s", "operation");
+    printf("%-16s", "operation");
     for (size_t level = 0; level < CHECK_COUNT(levels); level++)
         printf("%s%s", levels[level].name, level + 1 < CHECK_COUNT(levels) ? "\t" : "\n");
     for (size_t i = 0; i < CHECK_COUNT(operations); i++) {
-        printf("%-14s", operations[i].name);
+        printf("%-16s", operations[i].name);
         for (size_t level = 0; level < CHECK_COUNT(levels); level++) {
             const char *answer = has_features(level) ? "yes" : "not here";
             printf("%s%s", is_written(i, level) ? answer : "-",

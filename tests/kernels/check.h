@@ -76,5 +76,7 @@ void check_bench(check *t, oct_dtype dtype, size_t output_bytes_each, check_call
 // The checks, by the type that the operation reads.
 void check_absmax(check *t, oct_dtype dtype);
 void check_encode(check *t, oct_dtype dtype);
+void check_encode_e5m2(check *t, oct_dtype dtype);
+void check_encode_mx(check *t, oct_dtype dtype);
 void check_decode(check *t, oct_dtype dtype);
 void check_widen(check *t, oct_dtype dtype);

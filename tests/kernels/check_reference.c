@@ -68,27 +68,40 @@ static parts divide(parts x, parts scale)
     };
 }
 
-static uint8_t round_e4m3(parts v)
+typedef struct format {  // an 8-bit one: its smallest and largest exponents, its largest code
+    int mantissa_bits, exponent_min, exponent_max;
+    uint8_t code_max;
+} format;
+
+static const format e4m3 = {3, -6, 8, 0x7e}, e5m2 = {2, -14, 15, 0x7b};
+
+static uint8_t round_to(format to, parts v)
 {
     const int top = v.exponent + bit_length(v.significand) - 1;  // 2^top <= v
-    if (top > 8) return 0x7e;
+    if (top > to.exponent_max) return to.code_max;
 
-    const int unit = (top < -6 ? -6 : top) - 3;
+    const int unit = (top < to.exponent_min ? to.exponent_min : top) - to.mantissa_bits;
     const uint64_t steps = round_even(v.significand, unit - v.exponent, false);
-    const uint64_t code = top < -6 ? steps : (uint64_t)(top + 6) * 8 + steps;
-    return (uint8_t)(code < 0x7e ? code : 0x7e);
+    const int binade = top < to.exponent_min ? 0 : top - to.exponent_min;
+    const uint64_t code = ((uint64_t)binade << to.mantissa_bits) + steps;
+    return (uint8_t)(code < to.code_max ? code : to.code_max);
 }
 
-static uint8_t encode(parts x, float scale)
+static uint8_t encode_to(format to, parts x, float scale)
 {
     uint8_t code = 0;
     if (x.is_nan)
         code = 0x7f;
     else if (x.is_infinite)
-        code = 0x7e;
+        code = to.code_max;
     else if (x.significand)
-        code = round_e4m3(divide(x, take_apart_float(scale)));
+        code = round_to(to, divide(x, take_apart_float(scale)));
     return (uint8_t)(code | x.is_negative << 7);
+}
+
+static uint8_t encode(parts x, float scale)
+{
+    return encode_to(e4m3, x, scale);
 }
 
 static void encode_f16(uint8_t *q, const uint16_t *x, size_t n, float scale)
@@ -104,6 +117,53 @@ static void encode_bf16(uint8_t *q, const uint16_t *x, size_t n, float scale)
 static void encode_f32(uint8_t *q, const float *x, size_t n, float scale)
 {
     for (size_t i = 0; i < n; i++) q[i] = encode(take_apart_float(x[i]), scale);
+}
+
+static void encode_e5m2(uint8_t *q, const float *x, size_t n, float scale)
+{
+    for (size_t i = 0; i < n; i++) q[i] = encode_to(e5m2, take_apart_float(x[i]), scale);
+}
+
+// One block of MXFP8. Its scale is 2^(e - 127); e is returned.
+static uint8_t encode_block(uint8_t *q, const parts x[OCT_MX_BLOCK])
+{
+    int exponent = -127;
+    for (int i = 0; i < OCT_MX_BLOCK; i++) {
+        const int top = x[i].exponent + bit_length(x[i].significand) - 1;
+        if (x[i].significand && top - 8 > exponent) exponent = top - 8;
+    }
+    for (int i = 0; i < OCT_MX_BLOCK; i++) q[i] = encode(x[i], ldexpf(1, exponent));
+    return (uint8_t)(exponent + 127);
+}
+
+static void encode_mx_16(uint8_t *q, uint8_t *scales, const uint16_t *x, size_t blocks,
+                         int mantissa_bits, int exponent_bits)
+{
+    for (size_t b = 0; b < blocks; b++) {
+        parts block[OCT_MX_BLOCK];
+        for (int i = 0; i < OCT_MX_BLOCK; i++)
+            block[i] = take_apart(x[b * OCT_MX_BLOCK + i], mantissa_bits, exponent_bits);
+        scales[b] = encode_block(q + b * OCT_MX_BLOCK, block);
+    }
+}
+
+static void encode_mx_f16(uint8_t *q, uint8_t *scales, const uint16_t *x, size_t blocks)
+{
+    encode_mx_16(q, scales, x, blocks, 10, 5);
+}
+
+static void encode_mx_bf16(uint8_t *q, uint8_t *scales, const uint16_t *x, size_t blocks)
+{
+    encode_mx_16(q, scales, x, blocks, 7, 8);
+}
+
+static void encode_mx_f32(uint8_t *q, uint8_t *scales, const float *x, size_t blocks)
+{
+    for (size_t b = 0; b < blocks; b++) {
+        parts block[OCT_MX_BLOCK];
+        for (int i = 0; i < OCT_MX_BLOCK; i++) block[i] = take_apart_float(x[b * OCT_MX_BLOCK + i]);
+        scales[b] = encode_block(q + b * OCT_MX_BLOCK, block);
+    }
 }
 
 static double put_together(parts p)
@@ -174,6 +234,10 @@ const oct_kernels check_reference = {
     .encode_f16 = encode_f16,
     .encode_bf16 = encode_bf16,
     .encode_f32 = encode_f32,
+    .encode_e5m2 = encode_e5m2,
+    .encode_mx_f16 = encode_mx_f16,
+    .encode_mx_bf16 = encode_mx_bf16,
+    .encode_mx_f32 = encode_mx_f32,
     .decode_e4m3 = decode_e4m3,
     .widen_f16 = widen_f16,
     .widen_bf16 = widen_bf16,
