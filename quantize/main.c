@@ -16,7 +16,7 @@
 typedef struct quantize_options {
     const char *model, *policy, *calibration, *out, *dialect;
     double qmax;
-    bool plan, require_calibration;
+    bool plan, require_calibration, no_source_digest, no_sha256;
     oct_general general;
 } quantize_options;
 
@@ -91,6 +91,11 @@ static void show_plan(const quantize_job *job)
     print_json(object);
 }
 
+static void add_digest(cJSON *object, const char *key, const char *hex)
+{
+    if (*hex) cJSON_AddStringToObject(object, key, hex);  // else it was not wanted
+}
+
 static void report(const quantize_job *job, const oct_written *written, double elapsed_s)
 {
     const oct_plan *plan = &job->plan;
@@ -100,8 +105,8 @@ static void report(const quantize_job *job, const oct_written *written, double e
         cJSON_AddStringToObject(object, "out", job->o.out);
         cJSON_AddStringToObject(object, "dialect", oct_dialect_name(job->dialect));
         cJSON_AddStringToObject(object, "policy", job->policy.name);
-        cJSON_AddStringToObject(object, "sha256", written->sha256);
-        cJSON_AddStringToObject(object, "source_sha256", written->source_sha256);
+        add_digest(object, "sha256", written->sha256);
+        add_digest(object, "source_sha256", written->source_sha256);
         cJSON_AddStringToObject(object, "denoiser_xxh3", written->denoiser_xxh3);
         cJSON_AddNumberToObject(object, "layers_fp8", (double)plan->n_fp8);
         cJSON_AddNumberToObject(object, "layers_static", (double)plan->n_static);
@@ -111,7 +116,7 @@ static void report(const quantize_job *job, const oct_written *written, double e
         print_json(object);
         return;
     }
-    printf("%s  %s\n", written->sha256, job->o.out);
+    printf("%s%s%s\n", written->sha256, *written->sha256 ? "  " : "", job->o.out);
     oct_note("%zu of %zu layers in FP8, %zu with a static input scale; %" PRIu64 " -> %" PRIu64
              " bytes in %.1f s",
              plan->n_fp8, plan->n_decisions, plan->n_static, written->source_bytes,
@@ -132,7 +137,13 @@ static oct_status run(quantize_job *job, oct_err *err)
     st = oct_write_checkpoint(
         &written,
         &(oct_write_params){
-            .source = &job->source, .plan = &job->plan, .dialect = job->dialect, .out = job->o.out},
+            .source = &job->source,
+            .plan = &job->plan,
+            .dialect = job->dialect,
+            .out = job->o.out,
+            .no_source_digest = job->o.no_source_digest,
+            .no_sha256 = job->o.no_sha256,
+        },
         err);
     if (!st) report(job, &written, oct_now_s() - started_s);
     return st;
@@ -146,7 +157,7 @@ int main(int argc, char **argv)
         OPT_GROUP("Input and output"),
         OPT_TEXT("model", "PATH", &o->model, "16-bit checkpoint or diffusers folder to read"),
         OPT_TEXT("out", "FILE", &o->out,
-                 "FP8 checkpoint to write, and FILE.sha256; replaced only when complete"),
+                 "FP8 checkpoint to write, FILE.xxh3 and FILE.sha256; replaced only when complete"),
         OPT_TEXT("dialect", "NAME", &o->dialect, "comfy, comfy-legacy or cast (default: comfy)"),
         OPT_GROUP("Quantization"),
         OPT_TEXT("policy", "NAME|FILE", &o->policy,
@@ -157,6 +168,10 @@ int main(int argc, char **argv)
                  "fail when a static layer has no range (default: make it weight-only)"),
         OPT_NUMBER("qmax", "Q", &o->qmax,
                    "code that the largest value gets, up to 448 (default: 448)"),
+        OPT_FLAG("no-source-digest", &o->no_source_digest,
+                 "leave the source's SHA-256 out of the metadata"),
+        OPT_FLAG("no-sha256", &o->no_sha256,
+                 "compute no SHA-256 at all: no FILE.sha256, no source digest"),
         OPT_FLAG("plan", &o->plan, "print every decision and the sizes; write nothing"),
         OPT_GENERAL(&o->general),
         OPT_END,

@@ -3,16 +3,19 @@
 // Writing a quantized checkpoint.
 #include "quantize/write.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/manifest.h"
 #include "common/progress.h"
 #include "common/safetensors.h"
 #include "common/version.h"
+#include "common/xxh3_table.h"
 #include "ptq/source_digest.h"
 #include "quantize/stream.h"
 
@@ -83,6 +86,11 @@ static bool is_stale(const char *key)
            !strncmp(key, "octavo.", 7) || !strcmp(key, "_quantization_metadata");
 }
 
+static bool has_source_digest(const oct_write_params *params)
+{
+    return !params->no_source_digest && !params->no_sha256;
+}
+
 static void add_metadata(write_job *job)
 {
     const oct_write_params *p = job->params;
@@ -102,7 +110,7 @@ static void add_metadata(write_job *job)
     oct_st_writer_add_meta(writer, "octavo.qmax", qmax);
     oct_st_writer_add_meta(writer, "octavo.policy", plan->policy->name);
     oct_st_writer_add_meta(writer, "octavo.policy_sha256", plan->policy->sha256);
-    oct_st_writer_add_meta(writer, "octavo.source_sha256", no_digest);
+    if (has_source_digest(p)) oct_st_writer_add_meta(writer, "octavo.source_sha256", no_digest);
     if (plan->calibration) {
         oct_st_writer_add_meta(writer, "octavo.calibration_sha256", plan->calibration->sha256);
     }
@@ -140,22 +148,70 @@ static oct_status write_tensors(write_job *job, oct_err *err)
         job->source_digests, job->output_digests, err);
 }
 
-static oct_status write_manifest(oct_written *written, const char *out, oct_err *err)
+// The header's digest is of the bytes on disk; the tensors' were made as they were written.
+static oct_status write_table(const write_job *job, const oct_file *file, oct_err *err)
 {
-    oct_file file = {0};
+    const oct_st_writer *writer = &job->writer;
     oct_arena arena = {0};
-    oct_status st = oct_file_open(&file, out, err);
-    if (st) goto done;
-    written->file_bytes = file.bytes;
-    st = oct_sha256_of_file(&file, written->sha256, err);
-    if (st) goto done;
+    oct_xxh3_entry *entries = oct_arena_array(&arena, writer->n_tensors + 1, sizeof *entries);
+
+    entries[0].name = OCT_XXH3_HEADER;
+    void *chunk = oct_arena_alloc(&arena, OCT_DIGEST_CHUNK);
+    oct_status st =
+        oct_digest_of_range(file, 0, writer->header_bytes, chunk, &entries[0].digest, err);
+    if (st) goto out;
+    for (size_t i = 0; i < writer->n_tensors; i++) {
+        entries[i + 1] = (oct_xxh3_entry){writer->tensors[i].name, job->output_digests[i]};
+    }
+    const char *text = oct_xxh3_table_print(&arena, entries, writer->n_tensors + 1);
+    const char *path = oct_arena_print(&arena, "%s.xxh3", job->params->out);
+    st = oct_file_write(path, text, strlen(text), err);
+
+out:
+    oct_arena_deinit(&arena);
+    return st;
+}
+
+static oct_status write_manifest(oct_written *written, const char *out, const oct_file *file,
+                                 oct_err *err)
+{
+    oct_arena arena = {0};
+    oct_status st = oct_sha256_of_file(file, written->sha256, err);
+    if (st) goto out;
     const char *line = oct_manifest_line(&arena, written->sha256, oct_path_name(out));
     const char *path = oct_arena_print(&arena, "%s.sha256", out);
     st = oct_file_write(path, line, strlen(line), err);
 
-done:
-    oct_file_close(&file);
+out:
     oct_arena_deinit(&arena);
+    return st;
+}
+
+static oct_status remove_manifest(const char *out, oct_err *err)
+{
+    oct_arena arena = {0};
+    oct_status st = OCT_OK;
+    const char *path = oct_arena_print(&arena, "%s.sha256", out);
+    if (unlink(path) != 0 && errno != ENOENT) {
+        st = oct_fail(err, OCT_EIO, "'%s' cannot be removed: %s", path, strerror(errno));
+    }
+    oct_arena_deinit(&arena);
+    return st;
+}
+
+static oct_status write_digests(const write_job *job, oct_written *written, oct_err *err)
+{
+    const oct_write_params *p = job->params;
+    oct_file file = {0};
+    oct_status st = oct_file_open(&file, p->out, err);
+    if (st) return st;
+    written->file_bytes = file.bytes;
+    st = write_table(job, &file, err);
+    if (!st) {
+        st = p->no_sha256 ? remove_manifest(p->out, err)
+                          : write_manifest(written, p->out, &file, err);
+    }
+    oct_file_close(&file);
     return st;
 }
 
@@ -168,8 +224,9 @@ static oct_status finish(write_job *job, oct_written *written, digest_thread *di
     st = digest_join(digest, err);
     if (st) return st;
     memcpy(written->source_sha256, digest->hex, sizeof digest->hex);
-    st = oct_st_writer_patch_meta(&job->writer, "octavo.source_sha256", digest->hex, err);
-    if (st) return st;
+    if (has_source_digest(p)) {
+        st = oct_st_writer_patch_meta(&job->writer, "octavo.source_sha256", digest->hex, err);
+    }
     for (size_t i = 0; i < p->source->checkpoint.n_files && !st; i++) {
         st = oct_file_check_unchanged(&p->source->checkpoint.files[i].file, err);
     }
@@ -184,15 +241,16 @@ oct_status oct_write_checkpoint(oct_written *written, const oct_write_params *pa
 
     oct_status st = refuse_inputs(params, err);
     if (!st) st = begin(&job, err);
-    if (!st) st = digest_start(&digest, params->source, err);
+    if (!st && has_source_digest(params)) st = digest_start(&digest, params->source, err);
     if (!st) st = write_tensors(&job, err);
     written->source_bytes = job.progress.done;
     if (!st) st = finish(&job, written, &digest, err);
     oct_progress_end(&job.progress);
-
     digest_join(&digest, NULL);
+    if (!st) st = write_digests(&job, written, err);
+
     oct_arena_deinit(&job.arena);
     oct_outputs_deinit(&job.outputs);
     oct_st_writer_deinit(&job.writer);
-    return st ? st : write_manifest(written, params->out, err);
+    return st;
 }

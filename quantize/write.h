@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Writing a quantized checkpoint: one tensor after the other is read once, encoded or copied, and
-// written to its place; the file appears under its name only when it is complete.
+// Writing a quantized checkpoint with its digests. The tensors go through quantize/stream.h; the file
+// appears under its name only when it is complete.
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/digest.h"
@@ -16,12 +17,14 @@ typedef struct oct_write_params {
     const oct_source *source;
     const oct_plan *plan;
     oct_dialect dialect;
-    const char *out;  // FILE; FILE.sha256 is written last
+    const char *out;         // FILE; FILE.xxh3 and FILE.sha256 follow when it is there
+    bool no_source_digest;   // leave the source's SHA-256 out
+    bool no_sha256;          // that, and write no FILE.sha256 (an old one is removed)
 } oct_write_params;
 
 typedef struct oct_written {
-    char sha256[OCT_SHA256_HEX];         // of the output file
-    char source_sha256[OCT_SHA256_HEX];  // oct_source_sha256()
+    char sha256[OCT_SHA256_HEX];         // of the output file; or ""
+    char source_sha256[OCT_SHA256_HEX];  // oct_source_sha256(); or ""
     char denoiser_xxh3[OCT_XXH128_HEX];  // of the source
     uint64_t file_bytes, source_bytes;   // written; read
 } oct_written;
