@@ -137,7 +137,10 @@ static oct_status set_decoding(oct_source *source, oct_source_tensor *tensor, oc
                                oct_dtype to, oct_err *err)
 {
     oct_decoding *decoding = oct_arena_alloc(&source->arena, sizeof *decoding);
-    float *scales = oct_arena_array(&source->arena, 3, sizeof *scales);
+    const bool is_fused = tensor->n_parts > 1;  // parts may differ in rows: one scale per row
+    const uint64_t runs = is_fused ? tensor->shape[0] : 1;
+    float *scales = oct_arena_array(&source->arena, runs, sizeof *scales);
+    uint64_t run = 0;
 
     // Biases and norms of files that were cast as a whole never have a scale.
     if (!oct_name_ends_with(tensor->name, ".weight")) dialect = OCT_DIALECT_CAST;
@@ -145,13 +148,12 @@ static oct_status set_decoding(oct_source *source, oct_source_tensor *tensor, oc
         oct_fp8_layer fp8;
         const oct_status st = oct_dialect_read_part(source, dialect, tensor, i, &fp8, err);
         if (st) return st;
-        scales[i] = fp8.weight_scale;
+        for (uint64_t row = 0; row < (is_fused ? tensor->parts[i].rows : 1); row++) {
+            scales[run++] = fp8.weight_scale;
+        }
     }
-    *decoding = (oct_decoding){
-        .stored = tensor->dtype,
-        .run = tensor->n_parts == 3 ? tensor->bytes / 3 : tensor->bytes,
-        .scales = scales,
-    };
+    *decoding =
+        (oct_decoding){.stored = tensor->dtype, .run = tensor->bytes / runs, .scales = scales};
     tensor->decoding = decoding;
     tensor->dtype = to;
     tensor->file_name = NULL;

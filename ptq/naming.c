@@ -15,16 +15,17 @@ enum {                 // what a row says besides the two names
     SWAPPED = 1,       // the halves of rows change places
     SWAPPED_LAST = 2,  // only in the last block
     FLAT = 4,          // linear in diffusers, 1x1 convolution in SAI naming
+    SCALE = 8,         // ".weight" in diffusers, ".scale" in the canonical naming
 };
 
 typedef struct name_row {
-    const char *diffusers, *sai;  // '#': an index; '~' in `sai`: levels - 1 - index
+    const char *diffusers, *canonical;  // '#': an index; '~' in the latter: levels - 1 - index
     oct_slot slot;
     unsigned flags;
 } name_row;
 
 // clang-format off
-static const name_row denoiser_rows[] = {
+static const name_row sd3_rows[] = {
     {"pos_embed.pos_embed",                          "pos_embed", 0, 0},
     {"pos_embed.proj",                               "x_embedder.proj", 0, 0},
     {"time_text_embed.timestep_embedder.linear_1",   "t_embedder.mlp.0", 0, 0},
@@ -58,6 +59,57 @@ static const name_row denoiser_rows[] = {
     {"transformer_blocks.#.ff_context.net.2",        "joint_blocks.#.context_block.mlp.fc2", 0, 0},
     {"norm_out.linear",                              "final_layer.adaLN_modulation.1", 0, SWAPPED},
     {"proj_out",                                     "final_layer.linear", 0, 0},
+};
+
+static const name_row flux_rows[] = {
+    {"x_embedder",                                    "img_in", 0, 0},
+    {"context_embedder",                              "txt_in", 0, 0},
+    {"time_text_embed.timestep_embedder.linear_1",    "time_in.in_layer", 0, 0},
+    {"time_text_embed.timestep_embedder.linear_2",    "time_in.out_layer", 0, 0},
+    {"time_text_embed.text_embedder.linear_1",        "vector_in.in_layer", 0, 0},
+    {"time_text_embed.text_embedder.linear_2",        "vector_in.out_layer", 0, 0},
+    {"time_text_embed.guidance_embedder.linear_1",    "guidance_in.in_layer", 0, 0},
+    {"time_text_embed.guidance_embedder.linear_2",    "guidance_in.out_layer", 0, 0},
+    {"transformer_blocks.#.norm1.linear",             "double_blocks.#.img_mod.lin", 0, 0},
+    {"transformer_blocks.#.norm1_context.linear",     "double_blocks.#.txt_mod.lin", 0, 0},
+    {"transformer_blocks.#.attn.to_q",                "double_blocks.#.img_attn.qkv", OCT_SLOT_Q, 0},
+    {"transformer_blocks.#.attn.to_k",                "double_blocks.#.img_attn.qkv", OCT_SLOT_K, 0},
+    {"transformer_blocks.#.attn.to_v",                "double_blocks.#.img_attn.qkv", OCT_SLOT_V, 0},
+    {"transformer_blocks.#.attn.norm_q",              "double_blocks.#.img_attn.norm.query_norm", 0, SCALE},
+    {"transformer_blocks.#.attn.norm_k",              "double_blocks.#.img_attn.norm.key_norm", 0, SCALE},
+    {"transformer_blocks.#.attn.to_out.0",            "double_blocks.#.img_attn.proj", 0, 0},
+    {"transformer_blocks.#.attn.add_q_proj",          "double_blocks.#.txt_attn.qkv", OCT_SLOT_Q, 0},
+    {"transformer_blocks.#.attn.add_k_proj",          "double_blocks.#.txt_attn.qkv", OCT_SLOT_K, 0},
+    {"transformer_blocks.#.attn.add_v_proj",          "double_blocks.#.txt_attn.qkv", OCT_SLOT_V, 0},
+    {"transformer_blocks.#.attn.norm_added_q",        "double_blocks.#.txt_attn.norm.query_norm", 0, SCALE},
+    {"transformer_blocks.#.attn.norm_added_k",        "double_blocks.#.txt_attn.norm.key_norm", 0, SCALE},
+    {"transformer_blocks.#.attn.to_add_out",          "double_blocks.#.txt_attn.proj", 0, 0},
+    {"transformer_blocks.#.ff.net.0.proj",            "double_blocks.#.img_mlp.0", 0, 0},
+    {"transformer_blocks.#.ff.net.2",                 "double_blocks.#.img_mlp.2", 0, 0},
+    {"transformer_blocks.#.ff_context.net.0.proj",    "double_blocks.#.txt_mlp.0", 0, 0},
+    {"transformer_blocks.#.ff_context.net.2",         "double_blocks.#.txt_mlp.2", 0, 0},
+    {"single_transformer_blocks.#.norm.linear",       "single_blocks.#.modulation.lin", 0, 0},
+    {"single_transformer_blocks.#.attn.to_q",         "single_blocks.#.linear1", OCT_SLOT_Q, 0},
+    {"single_transformer_blocks.#.attn.to_k",         "single_blocks.#.linear1", OCT_SLOT_K, 0},
+    {"single_transformer_blocks.#.attn.to_v",         "single_blocks.#.linear1", OCT_SLOT_V, 0},
+    {"single_transformer_blocks.#.proj_mlp",          "single_blocks.#.linear1", OCT_SLOT_MLP, 0},
+    {"single_transformer_blocks.#.attn.norm_q",       "single_blocks.#.norm.query_norm", 0, SCALE},
+    {"single_transformer_blocks.#.attn.norm_k",       "single_blocks.#.norm.key_norm", 0, SCALE},
+    {"single_transformer_blocks.#.proj_out",          "single_blocks.#.linear2", 0, 0},
+    {"norm_out.linear",                               "final_layer.adaLN_modulation.1", 0, SWAPPED},
+    {"proj_out",                                      "final_layer.linear", 0, 0},
+};
+
+// The others have the same names in both.
+static const name_row ltx_rows[] = {
+    {"proj_in",                                       "patchify_proj", 0, 0},
+    {"time_embed.emb.timestep_embedder.linear_1",     "adaln_single.emb.timestep_embedder.linear_1", 0, 0},
+    {"time_embed.emb.timestep_embedder.linear_2",     "adaln_single.emb.timestep_embedder.linear_2", 0, 0},
+    {"time_embed.linear",                             "adaln_single.linear", 0, 0},
+    {"transformer_blocks.#.attn1.norm_q",             "transformer_blocks.#.attn1.q_norm", 0, 0},
+    {"transformer_blocks.#.attn1.norm_k",             "transformer_blocks.#.attn1.k_norm", 0, 0},
+    {"transformer_blocks.#.attn2.norm_q",             "transformer_blocks.#.attn2.q_norm", 0, 0},
+    {"transformer_blocks.#.attn2.norm_k",             "transformer_blocks.#.attn2.k_norm", 0, 0},
 };
 
 // After "encoder." or "decoder.". The second spelling of the attention is that of old files.
@@ -173,21 +225,43 @@ static const name_row *find_row(const name_row *rows, size_t n_rows, const char 
     return NULL;
 }
 
-const char *oct_name_of_denoiser(oct_arena *arena, const char *name, unsigned blocks,
-                                 oct_slot *slot)
+// The table of an architecture, none for those with one naming.
+static const name_row *rows_of(oct_architecture architecture, size_t *n)
+{
+    switch (architecture) {
+    case OCT_ARCH_SD3:
+        *n = COUNT(sd3_rows);
+        return sd3_rows;
+    case OCT_ARCH_FLUX:
+        *n = COUNT(flux_rows);
+        return flux_rows;
+    case OCT_ARCH_LTX:
+        *n = COUNT(ltx_rows);
+        return ltx_rows;
+    default:
+        *n = 0;
+        return NULL;
+    }
+}
+
+const char *oct_name_of_denoiser(oct_arena *arena, oct_architecture architecture, const char *name,
+                                 unsigned blocks, oct_slot *slot)
 {
     unsigned indices[2] = {0};
     const char *rest = NULL;
+    size_t n = 0;
 
     *slot = OCT_SLOT_WHOLE;
-    const name_row *row = find_row(denoiser_rows, COUNT(denoiser_rows), name, indices, &rest);
+    const name_row *rows = rows_of(architecture, &n);
+    const name_row *row = find_row(rows, n, name, indices, &rest);
     if (!row) return name;
     *slot = row->slot;
     const bool is_last = indices[0] + 1 == blocks;
     if ((row->flags & SWAPPED) || ((row->flags & SWAPPED_LAST) && is_last)) {
         *slot = OCT_SLOT_SWAPPED;
     }
-    return expand_pattern(arena, row->sai, indices, blocks, "", rest);
+    if ((row->flags & SCALE) && strcmp(rest, ".weight") == 0) rest = ".scale";
+    return expand_pattern(arena, row->canonical, indices, blocks, "", rest);
 }
 
 const char *oct_name_of_vae(oct_arena *arena, const char *name, unsigned levels, bool *is_flat)
@@ -201,24 +275,29 @@ const char *oct_name_of_vae(oct_arena *arena, const char *name, unsigned levels,
         const size_t length = strlen(sides[side]);
         if (strncmp(name, sides[side], length) != 0) continue;
         const name_row *row = find_row(vae_rows, COUNT(vae_rows), name + length, indices, &rest);
-        if (!row || (strchr(row->sai, '~') && indices[0] >= levels)) return name;
+        if (!row || (strchr(row->canonical, '~') && indices[0] >= levels)) return name;
         *is_flat = (row->flags & FLAT) && strcmp(rest, ".weight") == 0;
-        return expand_pattern(arena, row->sai, indices, levels, sides[side], rest);
+        return expand_pattern(arena, row->canonical, indices, levels, sides[side], rest);
     }
     return name;
 }
 
-size_t oct_name_in_diffusers(oct_arena *arena, const char *layer, const char *names[3])
+size_t oct_name_in_diffusers(oct_arena *arena, oct_architecture architecture, const char *layer,
+                             const char *names[OCT_PARTS_MAX])
 {
-    size_t n = 0;
+    size_t n = 0, n_rows = 0;
 
-    names[0] = names[1] = names[2] = NULL;
-    for (size_t i = 0; i < COUNT(denoiser_rows); i++) {
+    memset(names, 0, OCT_PARTS_MAX * sizeof *names);
+    const name_row *rows = rows_of(architecture, &n_rows);
+    for (size_t i = 0; i < n_rows; i++) {
         unsigned indices[2] = {0};
         const char *rest = NULL;
-        if (!match_pattern(denoiser_rows[i].sai, layer, indices, &rest) || *rest) continue;
-        assert(n < 3);
-        names[n++] = expand_pattern(arena, denoiser_rows[i].diffusers, indices, 0, "", "");
+        if (!match_pattern(rows[i].canonical, layer, indices, &rest) || *rest) continue;
+        assert(n < OCT_PARTS_MAX);
+        names[n++] = expand_pattern(arena, rows[i].diffusers, indices, 0, "", "");
+    }
+    if (n == 0 && architecture != OCT_ARCH_SD3 && architecture != OCT_ARCH_FLUX) {
+        names[n++] = oct_arena_copy(arena, layer);
     }
     return n;
 }

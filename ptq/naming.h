@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Names of SD3.5 denoiser and VAE tensors: diffusers naming to SAI naming and back.
+// Names of denoiser and VAE tensors: diffusers naming to canonical naming (that of the model's makers)
+// and back.
 //
-// One table per component holds pairs of module names, in which '#' stands for an index. A tensor
-// is a module and ".weight" or ".bias". Other tensors (scales, markers, unknown ones) keep the name
-// they have.
+// One table per architecture, and one for the VAE, holds pairs of module names, in which '#' stands
+// for an index. A tensor is a module and ".weight" or ".bias". Other tensors (scales, markers, unknown
+// ones) keep the name they have.
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "common/arena.h"
+#include "ptq/architecture.h"
 
 typedef enum oct_slot { // where a stored tensor goes in the canonical one
     OCT_SLOT_WHOLE,
@@ -18,7 +20,10 @@ typedef enum oct_slot { // where a stored tensor goes in the canonical one
     OCT_SLOT_Q,
     OCT_SLOT_K,
     OCT_SLOT_V,
+    OCT_SLOT_MLP, // after q, k and v in the fused layers of FLUX.1's single blocks
 } oct_slot;
+
+#define OCT_PARTS_MAX 4 // stored tensors that one canonical tensor is made of
 
 #define OCT_INDEX_MAX 99999u // of a block in a name
 
@@ -27,17 +32,18 @@ typedef enum oct_slot { // where a stored tensor goes in the canonical one
 bool oct_name_index(const char *name, const char *prefix, unsigned *index);
 
 // The canonical name of the denoiser tensor that diffusers calls `name`, in the arena (or `name`
-// itself), and its slot. blocks: how many there are; the last one has swapped halves.
-const char *oct_name_of_denoiser(oct_arena *arena, const char *name, unsigned blocks,
-                                 oct_slot *slot);
+// itself), and its slot. blocks: how many there are; in SD3 the last one has swapped halves.
+const char *oct_name_of_denoiser(oct_arena *arena, oct_architecture architecture, const char *name,
+                                 unsigned blocks, oct_slot *slot);
 
 // The same for a VAE; `levels` of the decoder run the other way round. A SAI name is its own
 // canonical name. *is_flat: a linear layer there is a 1x1 convolution here.
 const char *oct_name_of_vae(oct_arena *arena, const char *name, unsigned levels, bool *is_flat);
 
-// The one or three diffusers names of a SAI denoiser layer, in the arena; the rest NULL. Returns
-// how many.
-size_t oct_name_in_diffusers(oct_arena *arena, const char *layer, const char *names[3]);
+// The diffusers names of a canonical layer, in the arena; the rest NULL. One, or three or four for
+// fused ones (q, k, v and the feed-forward part). Returns how many.
+size_t oct_name_in_diffusers(oct_arena *arena, oct_architecture architecture, const char *layer,
+                             const char *names[OCT_PARTS_MAX]);
 
 bool oct_name_ends_with(const char *name, const char *ending);
 

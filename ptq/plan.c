@@ -29,6 +29,7 @@ static oct_status check_types(const oct_denoiser *denoiser, oct_err *err)
 {
     for (size_t i = 0; i < denoiser->n_layers; i++) {
         const oct_source_tensor *weight = denoiser->layers[i].weight;
+        if (denoiser->layers[i].component != denoiser->component) continue;
         if (!is_encodable(weight->dtype)) {
             return oct_fail(err, OCT_EUNSUPPORTED, "the model is FP8 already: '%s' has type %s",
                             weight->name, oct_dtype_name(weight->dtype));
@@ -70,6 +71,10 @@ static oct_status decide_inputs(oct_plan *plan, oct_decision *decision, oct_err 
         set_weight_only(decision, "no scales in this dialect: weight only");
         return OCT_OK;
     }
+    if (layer->component == OCT_T5) {
+        set_weight_only(decision, "text encoder: weight only");
+        return OCT_OK;
+    }
     if (layer->out_features % FP8_GEMM_MULTIPLE || layer->in_features % FP8_GEMM_MULTIPLE) {
         set_weight_only(decision, "features are not multiples of 16: weight only");
         return OCT_OK;
@@ -108,6 +113,10 @@ static oct_status decide_weights(oct_decision *decision, const oct_setting *set,
     if (set->weights == OCT_WEIGHTS_KEEP) return OCT_OK;
     if (layer->is_conv) {
         keep(decision, "convolution: no loader reads it in FP8");
+        return OCT_OK;
+    }
+    if (!is_encodable(layer->weight->dtype)) {
+        keep(decision, "FP8 already");
         return OCT_OK;
     }
     if (is_mx && (set->weights != OCT_WEIGHTS_E4M3 || set->scaling != OCT_SCALE_MAX)) {

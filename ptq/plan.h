@@ -26,7 +26,8 @@ typedef struct oct_decision {
                                   // "convolution: no loader reads it in FP8",
                                   // "in_features is no multiple of 32: no MX blocks",
                                   // "features are not multiples of 16: weight only",
-                                  // "no calibrated range: weight only"
+                                  // "no calibrated range: weight only",
+                                  // "text encoder: weight only", "FP8 already" (T5 likewise)
     uint64_t bytes_before, bytes_after;  // of the weight, scales included
 } oct_decision;
 

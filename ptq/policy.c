@@ -56,7 +56,8 @@ const char *oct_inputs_name(oct_inputs inputs)
 static const char *const root_keys[] = {"octavo_policy", "name",  "description", "source",
                                         "default",       "rules", NULL};
 static const char *const rule_keys[] = {"select", "set", NULL};
-static const char *const select_keys[] = {"role", "stream", "blocks", "name", NULL};
+static const char *const select_keys[] = {"component", "role", "stream", "blocks",
+                                          "name", NULL};
 static const char *const set_keys[] = {"weights",  "granularity", "scale", "percentile",
                                        "rounding", "inputs",      NULL};
 
@@ -246,6 +247,25 @@ static oct_status get_glob(oct_policy *policy, const cJSON *select, oct_rule *ru
     return OCT_OK;
 }
 
+static oct_status get_component(const cJSON *select, oct_rule *rule, oct_err *err)
+{
+    static const oct_component choices[] = {OCT_DENOISER, OCT_T5};
+    const char *text = NULL;
+    char shown[100];
+
+    rule->has_component = cJSON_HasObjectItem(select, "component");
+    if (!rule->has_component) return OCT_OK;
+    const oct_status st = oct_json_text(select, "component", &text, err);
+    if (st) return st;
+    for (size_t i = 0; i < COUNT(choices); i++) {
+        if (strcmp(oct_component_name(choices[i]), text) != 0) continue;
+        rule->component = choices[i];
+        return OCT_OK;
+    }
+    return oct_fail(err, OCT_EFORMAT, "'component' is '%s', not 'denoiser' or 't5'",
+                    oct_printable(text, shown, sizeof shown));
+}
+
 static oct_status get_rule(oct_policy *policy, const cJSON *item, oct_rule *rule, oct_err *err)
 {
     if (!cJSON_IsObject(item)) return oct_fail(err, OCT_EFORMAT, "must be an object");
@@ -256,6 +276,7 @@ static oct_status get_rule(oct_policy *policy, const cJSON *item, oct_rule *rule
     if (!cJSON_IsObject(select)) return oct_fail(err, OCT_EFORMAT, "'select' must be an object");
     if (!set) return oct_fail(err, OCT_EFORMAT, "'set' is missing");
     st = oct_json_only_keys(select, select_keys, err);
+    if (!st) st = get_component(select, rule, err);
     if (!st) st = get_names(select, "role", parse_role, &rule->roles, err);
     if (!st) st = get_names(select, "stream", parse_stream, &rule->streams, err);
     if (!st) st = get_blocks(select, rule, err);
@@ -453,19 +474,25 @@ static bool matches_name(const char *glob, const oct_layer *layer)
     return false;
 }
 
-static bool matches_blocks(const oct_rule *rule, const oct_denoiser *denoiser, int block)
+static bool matches_blocks(const oct_rule *rule, int depth, int block)
 {
-    const int first = rule->first_block + (rule->first_block < 0 ? denoiser->depth : 0);
-    const int last = rule->last_block + (rule->last_block < 0 ? denoiser->depth : 0);
+    const int first = rule->first_block + (rule->first_block < 0 ? depth : 0);
+    const int last = rule->last_block + (rule->last_block < 0 ? depth : 0);
 
     return block >= 0 && block >= first && block <= last;
 }
 
 static bool matches(const oct_rule *rule, const oct_denoiser *denoiser, const oct_layer *layer)
 {
-    if (rule->roles && !(rule->roles & 1u << layer->role)) return false;
+    const unsigned roles = 1u << layer->role | 1u << layer->second_role;
+    const int depth = oct_denoiser_depth_at(denoiser, layer);
+
+    if (layer->component != (rule->has_component ? rule->component : denoiser->component)) {
+        return false;
+    }
+    if (rule->roles && !(rule->roles & roles)) return false;
     if (rule->streams && !(rule->streams & 1u << layer->stream)) return false;
-    if (rule->has_blocks && !matches_blocks(rule, denoiser, layer->block)) return false;
+    if (rule->has_blocks && !matches_blocks(rule, depth, layer->block)) return false;
     return !rule->name || matches_name(rule->name, layer);
 }
 
@@ -474,6 +501,7 @@ oct_setting oct_policy_apply(const oct_policy *policy, const oct_denoiser *denoi
 {
     oct_setting setting = policy->defaults;
 
+    if (layer->component != denoiser->component) setting.weights = OCT_WEIGHTS_KEEP;
     *rule = -1;
     for (size_t i = 0; i < policy->n_rules; i++) {
         const oct_setting *set = &policy->rules[i].set;

@@ -15,11 +15,12 @@
 //     ]
 //   }
 //
-// A rule selects the layers that match all of its keys: `role` and `stream` (a name or a list),
-// `blocks` (first and last, inclusive; negative counts from the end), `name` (a glob with * and ?,
-// in SAI or diffusers naming; a fused qkv is matched by any of its three names). The last matching
-// rule wins, key by key. A rule that matches no layer of the model is an error. "name" is required,
-// the rest is not.
+// A rule selects the layers that match all of its keys: `component` ("denoiser" or "t5"), `role` and
+// `stream` (a name or a list), `blocks` (first and last, inclusive; negative counts from the end),
+// `name` (a glob with * and ?, in either naming). A fused layer is matched by any of its names and
+// roles. The default, and rules without `component`, are about the denoiser, or about T5 where that is
+// all there is: T5 beside a denoiser is kept unless a rule names it. The last matching rule wins, key
+// by key. A rule that matches no layer of the model is an error. "name" is required, the rest is not.
 //
 // What a rule, or the default, sets:
 //
@@ -67,6 +68,8 @@ typedef struct oct_setting {  // what a rule sets; has_*: whether it does
 } oct_setting;
 
 typedef struct oct_rule {
+    bool has_component;
+    oct_component component;
     unsigned roles;    // bit per oct_role; 0: any
     unsigned streams;  // bit per oct_stream_kind; 0: any
     bool has_blocks;

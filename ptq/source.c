@@ -56,29 +56,12 @@ static unsigned count_indices(const oct_checkpoint *ckpt, oct_component componen
     return count;
 }
 
-// FLUX.1 has the same blocks but no patch embedding of that name; PixArt has the latter but no
-// joint attention.
-static bool has_diffusers_names(const oct_checkpoint *ckpt)
-{
-    bool has_joint_attention = false, has_patches = false;
-    unsigned block = 0;
-
-    for (size_t i = 0; i < ckpt->n_tensors; i++) {
-        const char *name = ckpt->tensors[i].name;
-        if (ckpt->tensors[i].component != OCT_DENOISER) continue;
-        has_joint_attention |= oct_name_index(name, "transformer_blocks.", &block) &&
-                               strstr(name, ".attn.add_q_proj.");
-        has_patches |= strncmp(name, "pos_embed.", 10) == 0;
-    }
-    return has_joint_attention && has_patches;
-}
-
 static name_entry *name_all(oct_source *source)
 {
     const oct_checkpoint *ckpt = &source->checkpoint;
     name_entry *entries = oct_arena_array(&source->arena, ckpt->n_tensors, sizeof *entries);
 
-    source->is_diffusers_named = has_diffusers_names(ckpt);
+    source->architecture = oct_architecture_find(ckpt, &source->is_diffusers_named);
     const unsigned blocks = count_indices(ckpt, OCT_DENOISER, "transformer_blocks.");
     const unsigned levels = count_indices(ckpt, OCT_VAE, "decoder.up_blocks.");
     for (size_t i = 0; i < ckpt->n_tensors; i++) {
@@ -86,7 +69,8 @@ static name_entry *name_all(oct_source *source)
         name_entry *entry = &entries[i];
         *entry = (name_entry){.name = stored->name, .stored = stored};
         if (stored->component == OCT_DENOISER && source->is_diffusers_named) {
-            entry->name = oct_name_of_denoiser(&source->arena, stored->name, blocks, &entry->slot);
+            entry->name = oct_name_of_denoiser(&source->arena, source->architecture, stored->name,
+                                               blocks, &entry->slot);
         } else if (stored->component == OCT_VAE) {
             entry->name = oct_name_of_vae(&source->arena, stored->name, levels, &entry->is_flat);
         }
@@ -134,23 +118,33 @@ static oct_status swap_halves(oct_source_tensor *tensor, oct_err *err)
     return OCT_OK;
 }
 
-static oct_status fuse(oct_source_tensor *tensor, const name_entry *entries, oct_err *err)
+// Parts of one tensor differ in rows at most, and only the feed-forward part does.
+static bool can_fuse(const oct_st_tensor *q, const oct_st_tensor *part, oct_slot slot)
+{
+    const int same_from = slot == OCT_SLOT_MLP ? 1 : 0;
+
+    return part->dtype == q->dtype && part->rank == q->rank && q->rank > 0 &&
+           memcmp(part->shape + same_from, q->shape + same_from,
+                  (OCT_RANK_MAX - (size_t)same_from) * sizeof *q->shape) == 0;
+}
+
+static oct_status fuse(oct_source_tensor *tensor, const name_entry *entries, size_t n, oct_err *err)
 {
     const oct_st_tensor *q = entries[0].stored->tensor;
 
-    for (size_t i = 0; i < 3; i++) {
+    tensor->shape[0] = tensor->bytes = 0;
+    for (size_t i = 0; i < n; i++) {
         const oct_st_tensor *part = entries[i].stored->tensor;
-        if (part->dtype != q->dtype || part->rank != q->rank || q->rank == 0 ||
-            memcmp(part->shape, q->shape, sizeof q->shape) != 0 || part->bytes != q->bytes) {
+        if (!can_fuse(q, part, entries[i].slot)) {
             return oct_fail(err, OCT_EFORMAT, "'%s' and '%s' differ in type or shape", q->name,
                             part->name);
         }
         tensor->parts[i] = (oct_part){entries[i].stored, 0, row_count(part)};
+        tensor->shape[0] += part->shape[0];
+        tensor->bytes += part->bytes;
     }
     tensor->file_name = NULL;
-    tensor->n_parts = 3;
-    tensor->shape[0] *= 3;
-    tensor->bytes *= 3;
+    tensor->n_parts = n;
     return OCT_OK;
 }
 
@@ -167,11 +161,11 @@ static oct_status map_group(oct_source_tensor *tensor, const name_entry *entries
                             entries[0].stored->tensor->name, entries[n - 1].stored->tensor->name);
         }
     }
-    if (n < 3) {
+    if (n < 3 || entries[2].slot != OCT_SLOT_V) {
         return oct_fail(err, OCT_EFORMAT, "'%s' is there, but not all of q, k and v",
                         entries->stored->tensor->name);
     }
-    return fuse(tensor, entries, err);
+    return fuse(tensor, entries, n, err);
 }
 
 static oct_status map_all(oct_source *source, oct_err *err)
@@ -243,9 +237,20 @@ const oct_source_tensor *oct_source_find(const oct_source *source, oct_component
     return NULL;
 }
 
+static uint64_t bytes_per_row(const oct_source_tensor *tensor)
+{
+    uint64_t rows = 0;
+
+    for (size_t i = 0; i < tensor->n_parts; i++) {
+        rows += tensor->parts[i].rows;
+    }
+    return rows ? tensor->bytes / rows : 0;
+}
+
 oct_status oct_source_read_range(const oct_source_tensor *tensor, uint64_t from, uint64_t bytes,
                                  void *buffer, oct_err *err)
 {
+    const uint64_t row_bytes = bytes_per_row(tensor);
     uint8_t *out = buffer;
     oct_status st = OCT_OK;
 
@@ -253,14 +258,13 @@ oct_status oct_source_read_range(const oct_source_tensor *tensor, uint64_t from,
     if (tensor->decoding) return oct_decoding_read(tensor, from, bytes, buffer, err);
     for (size_t i = 0; i < tensor->n_parts && bytes > 0 && !st; i++) {
         const oct_part *part = &tensor->parts[i];
-        // Parts of one tensor are equal in size.
-        const uint64_t part_bytes = tensor->bytes / tensor->n_parts;
+        const uint64_t part_bytes = tensor->n_parts == 1 ? tensor->bytes : part->rows * row_bytes;
         if (from >= part_bytes) {
             from -= part_bytes;
             continue;
         }
         const uint64_t n = bytes < part_bytes - from ? bytes : part_bytes - from;
-        const uint64_t start = part->first_row ? part->first_row * (part_bytes / part->rows) : 0;
+        const uint64_t start = part->first_row * row_bytes;
         st = oct_safetensors_read(part->stored->file, part->stored->tensor, start + from, n, out,
                                   err);
         out += n;

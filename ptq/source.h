@@ -2,12 +2,14 @@
 //
 // A source: a checkpoint seen under canonical names, whatever its layout.
 //
-// Canonical names: SAI names for the denoiser and the VAE ("joint_blocks.0.x_block.attn.qkv.weight",
-// "decoder.up.3.block.0.conv1.weight"), Hugging Face names for the text encoders. Under diffusers
-// names (a folder, or its transformer as one file) q, k and v are fused by rows, and the swapped
-// halves of the two 2h modulations are put back: a canonical tensor is a list of row ranges of
-// stored tensors. Shapes are SAI's too: attention weights of the VAE are [c][c][1][1]. Nothing is
-// read until oct_source_read(). Mapping: docs of Stability-AI/sd3.5 and huggingface/diffusers.
+// Canonical names: those of the model's makers for the denoiser and the VAE
+// ("joint_blocks.0.x_block.attn.qkv.weight", "decoder.up.3.block.0.conv1.weight"), Hugging Face names
+// for the text encoders. Under diffusers names (a folder, or its transformer as one file) q, k and v
+// (and in FLUX.1's single blocks the feed-forward part) are fused by rows, and the swapped halves of
+// the 2h modulations are put back: a canonical tensor is a list of row ranges of stored tensors.
+// Shapes are canonical too: attention weights of the VAE are [c][c][1][1]. Nothing is read until
+// oct_source_read(). Mapping: docs of Stability-AI/sd3.5, black-forest-labs/flux,
+// Lightricks/LTX-Video and huggingface/diffusers.
 #pragma once
 
 #include <stdbool.h>
@@ -19,6 +21,8 @@
 #include "common/digest.h"
 #include "common/status.h"
 #include "common/tensor.h"
+#include "ptq/architecture.h"
+#include "ptq/naming.h"
 
 typedef struct oct_part {             // rows [first_row, first_row + rows) of a stored tensor
     const oct_ckpt_tensor *stored;
@@ -41,8 +45,8 @@ typedef struct oct_source_tensor {
     int rank;
     uint64_t shape[OCT_RANK_MAX];
     uint64_t bytes;
-    oct_part parts[3];
-    size_t n_parts;                   // 1; 3 for fused q, k, v; 2 for swapped halves
+    oct_part parts[OCT_PARTS_MAX];
+    size_t n_parts;                   // 1; 3 for fused q, k, v, 4 with the MLP; 2 for swapped halves
     const oct_decoding *decoding;     // NULL: bytes as stored; else only oct_source_read() has them
 } oct_source_tensor;
 
@@ -52,6 +56,7 @@ typedef struct oct_source {
     oct_source_tensor *tensors;       // by component, then canonical name
     size_t n_tensors;
     const char *denoiser_prefix;      // in the file: "model.diffusion_model." or ""
+    oct_architecture architecture;    // of the denoiser, or T5 without one
     bool is_diffusers_named;          // the denoiser is stored under diffusers names
 } oct_source;
 

@@ -58,6 +58,7 @@ static void print_totals(const oct_plan *plan)
             before += d->bytes_before;
             after += d->bytes_after;
         }
+        if (layers == 0) continue;
         printf("%-9s %6zu %5zu %15" PRIu64 " %15" PRIu64 "\n", oct_role_name(role), layers, fp8,
                before, after);
     }

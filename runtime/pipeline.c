@@ -17,11 +17,23 @@
 #define DOWNSCALE 8  // pixels of a latent's side
 #define SHIFT 3.0    // of all SD3.5 models
 
+static oct_status check_architecture(const oct_pipeline *pipeline, oct_err *err)
+{
+    const oct_architecture architecture = pipeline->denoiser.architecture;
+
+    if (architecture == OCT_ARCH_SD3) return OCT_OK;
+    return oct_fail(err, OCT_EUNSUPPORTED,
+                    "'%s' is a %s model: only SD3 and SD3.5 run here, others can be quantized",
+                    pipeline->source.checkpoint.files[0].file.path,
+                    oct_architecture_name(architecture));
+}
+
 oct_status oct_pipeline_open(oct_pipeline *pipeline, const oct_model_paths *paths, oct_err *err)
 {
     *pipeline = (oct_pipeline){.tokenizers = paths->tokenizers};
     oct_status st = oct_source_open(&pipeline->source, paths, err);
     if (!st) st = oct_denoiser_init(&pipeline->denoiser, &pipeline->source, err);
+    if (!st) st = check_architecture(pipeline, err);
     if (st) oct_pipeline_close(pipeline);
     return st;
 }

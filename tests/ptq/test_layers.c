@@ -298,11 +298,11 @@ static void other_families_are_told_apart(void)
     static const struct {
         const char *name, *family;
     } others[] = {
-        {"model.diffusion_model.double_blocks.0.img_attn.norm.key_norm.scale", "FLUX.1"},
-        {"single_transformer_blocks.0.attn.to_q.weight", "FLUX.1"},
-        {"model.diffusion_model.patchify_proj.weight", "LTX-Video"},
+        {"double_stream_modulation_img.lin.weight", "FLUX.2"},
+        {"model.diffusion_model.audio_patchify_proj.weight", "LTX-2"},
+        {"model.diffusion_model.distilled_guidance_layer.norms.0.scale", "Chroma"},
+        {"adaln_single.linear.weight", "PixArt"},
         {"text_model.encoder.layers.0.mlp.fc1.weight", "a CLIP text encoder"},
-        {"encoder.block.0.layer.0.SelfAttention.q.weight", "a T5 text encoder"},
         {"decoder.conv_in.weight", "a VAE"},
         {"model.diffusion_model.input_blocks.0.0.weight", "Stable Diffusion 1, 2 or XL"},
     };
@@ -311,13 +311,14 @@ static void other_families_are_told_apart(void)
         char want[200];
         model_file file = {0};
         model_add(&file, others[i].name, OCT_F16, 1, (uint64_t[]){4}, NULL);
-        snprintf(want, sizeof want, "holds no SD3.5 denoiser: it looks like %s", others[i].family);
+        snprintf(want, sizeof want, "is no SD3, FLUX.1, LTX-Video or T5 model: it looks like %s",
+                 others[i].family);
         check_file(&file, OCT_EUNSUPPORTED, want);
     }
     model_file file = {0};
     model_add(&file, "weight", OCT_F16, 1, (uint64_t[]){4}, NULL);
     check_file(&file, OCT_EUNSUPPORTED,
-               "holds no SD3.5 denoiser: it has no tensor 'joint_blocks.0...'");
+               "is no SD3, FLUX.1, LTX-Video or T5 model by the names of its tensors");
 }
 
 int main(void)
