@@ -8,6 +8,7 @@ import pathlib
 
 import numpy as np
 import torch
+import torch.distributed
 from PIL import Image
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -16,6 +17,25 @@ SEED = 20250601
 
 def pick_device():
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def join_workers():
+    """(rank, workers) under torchrun, (0, 1) alone."""
+    if "WORLD_SIZE" not in os.environ:
+        return 0, 1
+    torch.distributed.init_process_group("gloo")
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def average_gradients(parameters, workers):
+    if workers == 1:
+        return
+    parameters = [p for p in parameters if p.grad is not None]
+    flat = torch.cat([p.grad.flatten() for p in parameters])
+    torch.distributed.all_reduce(flat)
+    flat /= workers
+    for p, g in zip(parameters, flat.split([p.numel() for p in parameters])):
+        p.grad.copy_(g.view_as(p))
 
 
 def autocast(device):
@@ -44,6 +64,7 @@ def to_bytes(pixels):
 
 def save_sheet(images, path, columns=8):
     """Bytes [N, H, W, 3] side by side in one PNG."""
+    columns = min(columns, len(images))
     rows = [np.concatenate(list(images[i:i + columns]), 1) for i in range(0, len(images) // columns * columns, columns)]
     Image.fromarray(np.concatenate(rows, 0)).save(path)
 

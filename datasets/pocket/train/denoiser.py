@@ -2,7 +2,6 @@
 #
 # The denoiser and the three text encoders: one model, trained together from nothing by flow
 # matching. The modules are the very classes the diffusers folder names, at pocket size.
-import random
 import time
 
 import torch
@@ -107,24 +106,27 @@ def decode(vae, latents, scale, shift_factor):
 class Latents:
     """The shards encoded so far; more of them may appear while training goes on."""
 
-    def __init__(self, run, tokens):
-        self.run, self.tokens, self.shards = run, tokens, 0
-        self.latents, self.ids = [], []
+    def __init__(self, run, tokens, device):
+        self.run, self.tokens, self.device, self.shards = run, tokens, device, 0
+        self.latents, self.ids = torch.empty(0), [torch.empty(0)] * 3
         self.refresh()
 
     def refresh(self):
+        latents, ids = [self.latents], [[i] for i in self.ids]
         while (path := autoencoder.shard_path(self.run, self.shards)).exists():
             shard = common.load_checkpoint(path)
-            self.latents.append(shard["latents"])
-            self.ids.append(self.tokens(shard["captions"]))
+            latents.append(shard["latents"].to(self.device))
+            for known, new in zip(ids, self.tokens(shard["captions"])):
+                known.append(new.to(self.device))
             self.scale, self.shift = shard["scale"], shard["shift"]
             self.shards += 1
+        if len(latents) > 1:
+            self.latents = torch.cat(latents if len(self.latents) else latents[1:])
+            self.ids = [torch.cat(i if len(i[0]) else i[1:]) for i in ids]
 
-    def batch(self, rng, count):
-        size = len(self.latents[0])
-        picks = [divmod(rng.randrange(self.shards * size), size) for _ in range(count)]
-        latents = torch.stack([self.latents[s][i] for s, i in picks]).float()
-        return latents, [torch.stack([self.ids[s][k][i] for s, i in picks]) for k in range(3)]
+    def batch(self, count):
+        picks = torch.randint(len(self.latents), (count,), device=self.device)
+        return self.latents[picks].float(), [i[picks] for i in self.ids]
 
 
 def make_optimizers(model, rate):
@@ -143,20 +145,21 @@ def rate_at(step, args):
 
 
 def loss_of(model, latents, ids, empty, device):
+    """Of the velocity at random times; one caption in ten is the empty one."""
     count = len(latents)
-    sigmas = shift(torch.sigmoid(torch.randn(count)))
+    sigmas = shift(torch.sigmoid(torch.randn(count, device=device)))
     noise = torch.randn_like(latents)
-    drop = (torch.rand(count) < 0.1)[:, None]
-    ids = tuple(torch.where(drop, e, i).to(device) for e, i in zip(empty, ids))
+    drop = (torch.rand(count, device=device) < 0.1)[:, None]
+    ids = tuple(torch.where(drop, e, i) for e, i in zip(empty, ids))
     s = sigmas[:, None, None, None]
-    noisy = ((1 - s) * latents + s * noise).to(device)
     with common.autocast(device), common.attention(device):
-        v = model(noisy, sigmas.to(device), ids)
-    return (v.float() - (noise - latents).to(device)).square().mean()
+        v = model((1 - s) * latents + s * noise, sigmas, ids)
+    return (v.float() - (noise - latents)).square().mean()
 
 
 def train(args):
     device, run = common.pick_device(), args.run
+    rank, workers = common.join_workers()
     torch.manual_seed(common.SEED)
     tokens = vocabulary.Tokens(run / "model")
     model, average = Pocket(tokens).to(device), Pocket(tokens).to(device).eval()
@@ -170,35 +173,40 @@ def train(args):
         for optimizer, saved in zip(optimizers, state["optimizers"]):
             optimizer.load_state_dict(saved)
         first, seconds = state["step"], state["seconds"]
-    data, empty = Latents(run, tokens), tokens([""])
-    torch.manual_seed(common.SEED + first)
-    rng, start, losses = random.Random(common.SEED + first), time.time() - seconds, []
+    data, empty = Latents(run, tokens, device), [e.to(device) for e in tokens([""])]
+    seed = common.SEED + first * workers + rank
+    torch.manual_seed(seed)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    start, losses = time.time() - seconds, []
     step_model = torch.compile(model) if args.compile else model
     for step in range(first, args.steps):
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(step, args)
-        latents, ids = data.batch(rng, args.batch)
+        latents, ids = data.batch(args.batch)
         loss = loss_of(step_model, latents, ids, empty, device)
         with common.attention(device):
             loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        common.average_gradients(parameters, workers)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         keep = min(args.ema, (1 + step) / (10 + step))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - keep)
-        losses.append(loss.item())
-        if (step + 1) % args.every == 0 or step + 1 == args.steps:
-            common.log(run, "denoiser", step=step + 1, loss=sum(losses) / len(losses), seconds=time.time() - start,
+        losses.append(loss.detach())
+        last = step + 1 == args.steps
+        if ((step + 1) % args.every == 0 or last) and rank == 0:
+            common.log(run, "denoiser", step=step + 1, loss=torch.stack(losses).mean().item(), seconds=time.time() - start,
                        shards=data.shards)
-            losses = []
             common.save_checkpoint({
                 "model": model.state_dict(), "average": average.state_dict(), "step": step + 1,
                 "optimizers": [o.state_dict() for o in optimizers], "seconds": time.time() - start}, run / "denoiser.pt")
+        if (step + 1) % args.every == 0:
+            losses = []
             data.refresh()
-        if (step + 1) % args.sheet_every == 0 or step + 1 == args.steps:
+        if ((step + 1) % args.sheet_every == 0 or last) and rank == 0:
             sheet(average, tokens, data, args, f"sheet-{step + 1:06d}.png", device)
 
 

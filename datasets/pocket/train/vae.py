@@ -3,6 +3,7 @@
 # The autoencoder, in three phases: on crops (many small ones teach the codes quickly), on whole
 # images (group norms see other statistics there), then the decoder alone on codes with a little
 # noise, for as long as one likes: the codes are fixed by then and the denoiser can be trained.
+import multiprocessing
 import random
 import time
 
@@ -81,6 +82,8 @@ def train(args):
     if "vae" in state:
         vae.load_state_dict(state["vae"])
         optimizer.load_state_dict(state["optimizer"])
+    if state["phase"] >= args.phases:
+        return
     pool = Pool(common.SEED, args.vae_scenes)
     check = common.to_pixels(np.stack([world.render(s) for s in world.draw_scenes(7, 16, held_out=True)]))
     plan = ((args.crop_steps, args.crop_batch, args.crop_side, 1.0), (args.whole_steps, args.whole_batch, world.SIDE, 0.5),
@@ -125,14 +128,21 @@ def shard_path(run, index):
     return run / f"latents-{index:03d}.pt"
 
 
+def render_shard(job):
+    """(captions, images) of shard (index, size), in a process of its own."""
+    index, size = job
+    scenes = list(world.draw_scenes(common.SEED + 1 + index, size))
+    return [s["caption"] for s in scenes], np.stack([world.render(s) for s in scenes])
+
+
 @torch.no_grad()
-def encode_scenes(vae, scenes, device):
-    """Mean codes [N, 16, 16, 16] in 16-bit."""
+def encode_images(vae, images, device):
+    """Mean codes [N, 16, 16, 16]."""
     codes = []
-    for at in range(0, len(scenes), 128):
-        pixels = common.to_pixels(np.stack([world.render(s) for s in scenes[at:at + 128]]))
+    for at in range(0, len(images), 128):
         with common.autocast(device):
-            codes.append(vae.encode(pixels.to(device)).latent_dist.mean.float().cpu())
+            pixels = common.to_pixels(images[at:at + 128]).to(device)
+            codes.append(vae.encode(pixels).latent_dist.mean.float().cpu())
     return torch.cat(codes)
 
 
@@ -142,17 +152,14 @@ def encode(args):
     The two constants of the VAE's config, one scale and one shift for all channels, come from the first.
     """
     device = common.pick_device()
-    vae, scale, shift = load_vae(args.run, device), None, None
-    for index in range(args.shards):
-        path = shard_path(args.run, index)
-        shard = common.load_checkpoint(path)
-        if not shard:
-            scenes = list(world.draw_scenes(common.SEED + 1 + index, args.shard_size))
-            codes = encode_scenes(vae, scenes, device)
+    vae, first = load_vae(args.run, device), common.load_checkpoint(shard_path(args.run, 0))
+    scale, shift = (first["scale"], first["shift"]) if first else (None, None)
+    missing = [i for i in range(args.shards) if not shard_path(args.run, i).exists()]
+    with multiprocessing.get_context("spawn").Pool(args.workers) as pool:
+        for index, (captions, images) in zip(missing, pool.imap(render_shard, [(i, args.shard_size) for i in missing])):
+            codes = encode_images(vae, images, device)
             if scale is None:
                 scale, shift = 1 / codes.std().item(), codes.mean().item()
-            shard = {"latents": ((codes - shift) * scale).half(), "captions": [s["caption"] for s in scenes],
-                     "scale": scale, "shift": shift}
-            common.save_checkpoint(shard, path)
+            common.save_checkpoint({"latents": ((codes - shift) * scale).half(), "captions": captions, "scale": scale,
+                                    "shift": shift}, shard_path(args.run, index))
             common.log(args.run, "latents", shard=index, scale=scale, shift=shift)
-        scale, shift = shard["scale"], shard["shift"]
