@@ -10,6 +10,9 @@
 
 #include <openssl/evp.h>
 #include <xxhash.h>
+#if OCT_XXH_DISPATCH
+#include <xxh_x86dispatch.h>
+#endif
 
 #define SHA256_BYTES 32
 #define READ_BYTES ((size_t)1 << 20)

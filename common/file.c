@@ -8,12 +8,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "common/progress.h"
@@ -394,16 +396,31 @@ out:
     return st;
 }
 
+// Reserving on tmpfs takes as long as writing, and one thread for all of it.
+static bool is_memory(int fd, uint64_t *bytes_free)
+{
+    struct statfs stat;
+    if (fstatfs(fd, &stat) != 0 || stat.f_type != TMPFS_MAGIC) return false;
+    *bytes_free = stat.f_blocks ? stat.f_bavail * (uint64_t)stat.f_bsize : UINT64_MAX;
+    return true;
+}
+
+static int reserve(int fd, uint64_t bytes)
+{
+    uint64_t bytes_free = 0;
+    if (bytes > INT64_MAX) return EFBIG;
+    if (is_memory(fd, &bytes_free)) return bytes <= bytes_free ? 0 : ENOSPC;
+    while (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes)) {
+        if (errno != EINTR) return errno;
+    }
+    return 0;
+}
+
 oct_status oct_output_reserve(oct_output *output, uint64_t bytes, oct_err *err)
 {
     assert(output->is_open);
     if (bytes == 0) return OCT_OK;
-    int error = EFBIG;
-    if (bytes <= INT64_MAX) {
-        do {
-            error = fallocate(output->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) ? errno : 0;
-        } while (error == EINTR);
-    }
+    const int error = reserve(output->fd, bytes);
     if (error == 0 || error == EOPNOTSUPP || error == ENOSYS) return OCT_OK;
     return oct_fail(err, OCT_EIO, "cannot reserve %" PRIu64 " bytes for '%s': %s", bytes,
                     output->path, strerror(error));

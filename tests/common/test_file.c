@@ -4,11 +4,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,7 +44,7 @@ static int count_entries(void)
     DIR *open_folder = opendir(folder);
     while (open_folder && readdir(open_folder)) entries++;
     closedir(open_folder);
-    return entries - 2; // "." and ".."
+    return entries - 2;  // "." and ".."
 }
 
 static bool ends_with(const char *text, const char *end)
@@ -404,6 +406,22 @@ static void many_outputs_can_be_open_at_once(void)
     CHECK(count_entries() == 0);
 }
 
+static void memory_has_room_only_for_what_fits(void)
+{
+    struct statfs stat;
+    if (statfs("/dev/shm", &stat) != 0 || stat.f_type != TMPFS_MAGIC) SKIP("no tmpfs at /dev/shm");
+    char path[64];
+    snprintf(path, sizeof path, "/dev/shm/octavo-test-%ld", (long)getpid());
+    oct_output output = {0};
+    CHECK(oct_output_begin(&output, path, &err) == OCT_OK);
+    CHECK(oct_output_reserve(&output, 4096, &err) == OCT_OK);
+    if (stat.f_blocks > 0) {  // else it has no limit
+        CHECK(oct_output_reserve(&output, INT64_MAX, &err) == OCT_EIO);
+        CHECK(ends_with(err.text, "No space left on device"));
+    }
+    oct_output_abort(&output);
+}
+
 int main(void)
 {
     if (!mkdtemp(folder)) return 1;
@@ -424,6 +442,7 @@ int main(void)
     RUN(a_signal_leaves_no_temporary);
     RUN(exit_leaves_no_temporary);
     RUN(a_signal_that_was_ignored_stays_ignored);
+    RUN(memory_has_room_only_for_what_fits);
     RUN(a_file_limit_is_a_failed_write);
     RUN(a_child_does_not_remove_what_its_parent_writes);
     RUN(many_outputs_can_be_open_at_once);
