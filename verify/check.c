@@ -5,8 +5,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
+#include "common/file.h"
 #include "verify/contract.h"
+#include "verify/scan.h"
 
 static oct_status open_model(verify_model *m, const char *path, oct_err *err)
 {
@@ -82,15 +85,14 @@ static oct_status load_inputs(verify_job *job, oct_err *err)
 
 static oct_status measure_drift(verify_job *job, oct_err *err)
 {
+    oct_findings_begin(&job->findings, OCT_CHECK_DRIFT);
     return oct_drift_measure(&job->drift,
                              &(oct_drift_params){
                                  .file = &job->file.source,
                                  .source = &job->source.source,
                                  .denoiser = &job->file.denoiser,
                                  .dialect = job->dialect,
-                                 .check_scale = job->dialect != OCT_DIALECT_CAST &&
-                                                (job->has_plan || find_meta(job, "octavo.qmax")),
-                                 .qmax = job->qmax,
+                                 .plan = job->has_plan ? &job->plan : NULL,
                                  .sqnr_db_min = job->o.sqnr_db_min,
                              },
                              &job->findings, err);
@@ -108,14 +110,31 @@ static void count_layers(verify_job *job)
     }
 }
 
+static bool is_about_the_file(oct_status st)
+{
+    return st == OCT_EFORMAT || st == OCT_EUNSUPPORTED;
+}
+
 // A file whose bytes break the format or the architecture does not hold: that is an answer, not a
-// failure to answer.
+// failure to answer. A text encoder or VAE alone has no layers to look at, which is fine.
 static oct_status open_file(verify_job *job, oct_err *err)
 {
+    const verify_options *o = &job->o;
     oct_err broken = {{0}};
-    oct_status st = open_model(&job->file, job->o.file, &broken);
-    job->is_readable = !st;
-    if (st == OCT_EFORMAT || st == OCT_EUNSUPPORTED) {
+    oct_findings_begin(&job->findings, OCT_CHECK_FORMAT);
+    oct_status st =
+        oct_source_open(&job->file.source, &(oct_model_paths){.model = o->file}, &broken);
+    job->is_open = !st;
+    const bool has_layers =
+        o->source || o->policy || o->calibration ||
+        (!st && (!job->file.source.n_tensors ||
+                 oct_checkpoint_has(&job->file.source.checkpoint, OCT_DENOISER)));
+    if (!st && has_layers) {
+        st = oct_denoiser_init(&job->file.denoiser, &job->file.source, &broken);
+        job->is_readable = !st;
+        if (st) oct_wrap(&broken, st, "'%s'", o->file);
+    }
+    if (is_about_the_file(st)) {
         oct_findings_add(&job->findings, "%s", broken.text);
         return OCT_OK;
     }
@@ -123,23 +142,104 @@ static oct_status open_file(verify_job *job, oct_err *err)
     return st;
 }
 
-oct_status oct_verify_check(verify_job *job, oct_err *err)
+// ---- Digests.
+
+static oct_status begin_digests(verify_job *job, oct_err *err)
 {
     const verify_options *o = &job->o;
-    oct_status st = oct_digests_check(
+    const oct_checkpoint *ckpt = &job->file.source.checkpoint;
+    for (size_t i = 0; i < ckpt->n_files; i++) {
+        oct_digests_add(&job->digests, ckpt->files[i].file.path, ckpt->files[i].header_bytes);
+    }
+    if (!job->is_open && !oct_path_is_folder(o->file)) oct_digests_add(&job->digests, o->file, 0);
+    return oct_digests_begin(
         &job->digests,
-        &(oct_digests_params){.path = o->file, .sha256 = o->sha256, .manifest = o->manifest},
-        &job->findings, err);
-    if (!st) st = load_inputs(job, err);
-    if (!st) st = open_file(job, err);
-    if (st || !job->is_readable) return st;
+        &(oct_digests_params){
+            .sha256 = o->sha256,
+            .hf_etag = o->hf_etag,
+            .lfs_pointer = o->lfs_pointer,
+            .manifest = o->manifest,
+            .needs_data =
+                o->identify || (job->is_open && (find_meta(job, "modelspec.hash_sha256") ||
+                                                 find_meta(job, "sshs_model_hash"))),
+        },
+        err);
+}
 
+// Digests of the data that other tools wrote into the header. sshs_model_hash is that of the file
+// as its writer would lay it out, which may differ from this one's order.
+static void check_data_digests(verify_job *job)
+{
+    const char *is = job->digests.files[0].data_sha256;
+    const char *modelspec = find_meta(job, "modelspec.hash_sha256");
+    const char *sshs = find_meta(job, "sshs_model_hash");
+    oct_findings_begin(&job->findings, OCT_CHECK_METADATA);
+    if (modelspec && strcasecmp(!strncasecmp(modelspec, "0x", 2) ? modelspec + 2 : modelspec, is)) {
+        oct_findings_add(&job->findings,
+                         "metadata 'modelspec.hash_sha256' is stale: it says %s, but the data's "
+                         "sha256 is 0x%s",
+                         modelspec, is);
+    }
+    if (sshs && strcasecmp(sshs, is)) {
+        oct_findings_warn(&job->findings,
+                          "metadata 'sshs_model_hash' is not the data's sha256: %s, not %s", sshs,
+                          is);
+    }
+}
+
+static oct_status end_digests(verify_job *job, oct_err *err)
+{
+    oct_status st = oct_digests_end(&job->digests, &job->findings, err);
+    for (size_t i = 0; i < job->digests.n_files && !st && job->o.require_sha256; i++) {
+        if (job->digests.files[i].expected_by) continue;
+        oct_findings_add(&job->findings, "'%s' is unverified: there is no sha256 to compare with",
+                         job->digests.files[i].path);
+    }
+    if (!st && job->is_open && job->digests.files[0].data_sha256[0]) check_data_digests(job);
+    return st;
+}
+
+// The data of every file: codes that are no numbers, and FILE.xxh3 where it is.
+static oct_status scan(verify_job *job, oct_err *err)
+{
+    oct_findings *findings = &job->findings;
+    const oct_checkpoint *ckpt = &job->file.source.checkpoint;
+    oct_status st = OCT_OK;
+    job->has_table = ckpt->n_files > 0;
+    for (size_t i = 0; i < ckpt->n_files && !st; i++) {
+        const oct_safetensors *file = &ckpt->files[i];
+        const char *table = oct_arena_print(&findings->arena, "%s.xxh3", file->file.path);
+        const bool has_table = oct_path_exists(table);
+        oct_scan result = {0};
+        if (job->o.fast && !has_table) {
+            return oct_fail(err, OCT_EFORMAT, "'%s' does not exist: '--fast' compares with it",
+                            table);
+        }
+        job->has_table &= has_table;
+        st = oct_scan_file(&result, file, has_table, err);
+        oct_findings_begin(findings, OCT_CHECK_DIGEST);
+        if (!st && has_table) st = oct_scan_check_table(&result, file, table, findings, err);
+        oct_findings_begin(findings, OCT_CHECK_CONTRACT);
+        if (!st) oct_scan_check_codes(&result, file, findings);
+        oct_scan_deinit(&result);
+    }
+    return st;
+}
+
+// ---- The whole.
+
+static oct_status check_layers(verify_job *job, oct_err *err)
+{
+    const verify_options *o = &job->o;
     job->dialect = oct_dialect_detect(&job->file.source);
-    st = read_qmax(job, err);
-    if (!st) check_origin(job);
-    if (!st) st = make_plan(job, err);
+    oct_status st = read_qmax(job, err);
+    if (st) return st;
+    oct_findings_begin(&job->findings, OCT_CHECK_METADATA);
+    check_origin(job);
+    st = make_plan(job, err);
     if (st) return st;
     count_layers(job);
+    oct_findings_begin(&job->findings, OCT_CHECK_CONTRACT);
     st = oct_contract_check(
         &(oct_contract_params){
             .file = &job->file.source,
@@ -156,8 +256,36 @@ oct_status oct_verify_check(verify_job *job, oct_err *err)
     return st;
 }
 
+oct_status oct_verify_check(verify_job *job, oct_err *err)
+{
+    oct_status st = open_file(job, err);
+    if (!st && !job->o.fast) st = begin_digests(job, err);
+    if (!st) st = load_inputs(job, err);
+    if (!st && job->is_open) {
+        st = oct_loader_check(&job->loader, &job->file.source.checkpoint, &job->findings, err);
+    }
+    if (!st && job->is_open) st = scan(job, err);
+    if (!st && job->is_readable) st = check_layers(job, err);
+    if (!st && !job->o.fast) st = end_digests(job, err);
+    oct_findings_sort(&job->findings);
+    return st;
+}
+
+oct_status oct_verify_check_list(verify_job *job, oct_err *err)
+{
+    oct_status st = oct_digests_add_list(&job->digests, job->o.manifest, err);
+    if (!st) st = oct_digests_begin(&job->digests, NULL, err);
+    return st ? st : oct_digests_end(&job->digests, &job->findings, err);
+}
+
+bool oct_verify_holds(const verify_job *job)
+{
+    return job->o.strict ? job->findings.count == 0 : job->findings.n_failures == 0;
+}
+
 void oct_verify_deinit(verify_job *job)
 {
+    oct_digests_deinit(&job->digests);
     oct_plan_deinit(&job->plan);
     oct_drift_deinit(&job->drift);
     oct_findings_deinit(&job->findings);
@@ -167,4 +295,5 @@ void oct_verify_deinit(verify_job *job)
     oct_denoiser_deinit(&job->source.denoiser);
     oct_source_close(&job->file.source);
     oct_source_close(&job->source.source);
+    oct_texts_deinit(&job->o.files);
 }

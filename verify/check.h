@@ -17,11 +17,15 @@
 #include "verify/digests.h"
 #include "verify/drift.h"
 #include "verify/findings.h"
+#include "verify/loader.h"
 
 typedef struct verify_options {
-    const char *file, *sha256, *manifest, *source, *policy, *calibration;
+    oct_texts files;
+    const char *file;  // the only one of `files`, where one is verified
+    const char *sha256, *hf_etag, *lfs_pointer, *manifest, *source, *policy, *calibration;
+    const char *write_manifest, *junit;
     double sqnr_db_min;
-    bool list;
+    bool list, fast, identify, require_sha256, strict;
     oct_general general;
 } verify_options;
 
@@ -37,11 +41,14 @@ typedef struct verify_job {
     oct_policy policy;
     oct_calibration calibration;
     oct_plan plan;
-    bool is_readable;  // the file is a checkpoint of a known architecture
+    bool is_open;      // the file is a checkpoint
+    bool is_readable;  // and its denoiser is of a known architecture
     bool has_plan;
     float qmax;
     size_t n_fp8, n_static;  // layers of the file
-    oct_digests digests;
+    bool has_table;          // FILE.xxh3 was there for every file
+    oct_digests digests;     // no files with --fast
+    oct_loader loader;
     oct_drift drift;
     oct_findings findings;
 } verify_job;
@@ -49,5 +56,11 @@ typedef struct verify_job {
 // Fill in everything below `o`. What is wrong with the file is a finding; what keeps us from
 // answering (an input that is missing or malformed) is an error.
 oct_status oct_verify_check(verify_job *job, oct_err *err);
+
+// The same for every file that o.manifest names, and their digests alone.
+oct_status oct_verify_check_list(verify_job *job, oct_err *err);
+
+// Whether the answer is yes.
+bool oct_verify_holds(const verify_job *job);
 
 void oct_verify_deinit(verify_job *job);

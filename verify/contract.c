@@ -43,6 +43,15 @@ static void check_tensor(const oct_out_tensor *want, const oct_st_tensor *got,
     }
 }
 
+static const oct_st_tensor *find_stored(const oct_checkpoint *ckpt, const char *name)
+{
+    const oct_st_tensor *found = NULL;
+    for (size_t i = 0; i < ckpt->n_files && !found; i++) {
+        found = oct_safetensors_find(&ckpt->files[i], name);
+    }
+    return found;
+}
+
 static const oct_out_tensor *find_output(const oct_outputs *outputs, const char *name)
 {
     size_t low = 0, high = outputs->n_tensors;
@@ -58,46 +67,51 @@ static const oct_out_tensor *find_output(const oct_outputs *outputs, const char 
     return NULL;
 }
 
+static void check_strays(const oct_outputs *outputs, const oct_safetensors *file,
+                         oct_findings *findings)
+{
+    for (size_t i = 0; i < file->n_tensors; i++) {
+        if (find_output(outputs, file->tensors[i].name)) continue;
+        oct_findings_add(findings, "tensor '%s' is stray: the plan has no such tensor",
+                         file->tensors[i].name);
+    }
+}
+
 // With source and policy the output is known tensor by tensor.
 static oct_status check_outputs(const oct_contract_params *p, oct_findings *findings, oct_err *err)
 {
-    const oct_safetensors *file = &p->file->checkpoint.files[0];
+    const oct_checkpoint *ckpt = &p->file->checkpoint;
     const oct_dialect dialect = p->dialect == OCT_DIALECT_NONE ? OCT_DIALECT_COMFY : p->dialect;
     oct_outputs outputs = {0};
     oct_status st = oct_outputs_init(&outputs, p->source, p->plan, dialect, err);
     for (size_t i = 0; i < outputs.n_tensors && !st; i++) {
         const oct_out_tensor *want = &outputs.tensors[i];
-        check_tensor(want, oct_safetensors_find(file, want->name), findings);
+        check_tensor(want, find_stored(ckpt, want->name), findings);
     }
-    for (size_t i = 0; i < file->n_tensors && !st; i++) {
-        if (!find_output(&outputs, file->tensors[i].name)) {
-            oct_findings_add(findings, "tensor '%s' is stray: the plan has no such tensor",
-                             file->tensors[i].name);
-        }
+    for (size_t i = 0; i < ckpt->n_files && !st; i++) {
+        check_strays(&outputs, &ckpt->files[i], findings);
     }
     oct_outputs_deinit(&outputs);
     return st;
 }
 
-static oct_status check_codes(const oct_layer *layer, oct_findings *findings, oct_err *err)
+// One scale per row or block: each must be a positive number.
+static oct_status check_scales(const oct_layer *layer, const oct_fp8_layer *fp8,
+                               oct_findings *findings, oct_err *err)
 {
-    uint8_t *codes = malloc(layer->weight->bytes);
-    if (!codes) {
-        return oct_fail(err, OCT_ENOMEM, "out of memory for %" PRIu64 " codes of '%s'",
-                        layer->weight->bytes, layer->name);
+    oct_err broken = {{0}};
+    if (!fp8->scales) return OCT_OK;
+    void *scales = malloc(fp8->scales->bytes);
+    if (!scales) {
+        return oct_fail(err, OCT_ENOMEM, "out of memory for the scales of '%s'", layer->name);
     }
-    oct_status st = oct_source_read(layer->weight, codes, err);
-    uint64_t n_nan = 0, first = 0;
-    for (uint64_t i = 0; i < layer->weight->bytes && !st; i++) {
-        if ((codes[i] & 0x7f) != 0x7f) continue;
-        if (!n_nan++) first = i;
+    oct_status st = oct_dialect_read_scales(fp8, layer, scales, &broken);
+    free(scales);
+    if (st == OCT_EFORMAT) {
+        oct_findings_add(findings, "%s", broken.text);
+        st = OCT_OK;
     }
-    if (n_nan) {
-        oct_findings_add(findings,
-                         "tensor '%s' has %" PRIu64 " NaN codes, the first at index %" PRIu64,
-                         layer->weight->name, n_nan, first);
-    }
-    free(codes);
+    if (st && err) *err = broken;
     return st;
 }
 
@@ -120,18 +134,40 @@ static void check_input_scale(const oct_contract_params *p, const oct_layer *lay
     }
 }
 
+// "e4m3" or "e5m2 per channel".
+static const char *describe(oct_weights weights, oct_granularity granularity, char out[64])
+{
+    snprintf(out, 64, "%s%s%s", oct_weights_name(weights),
+             granularity == OCT_PER_TENSOR ? "" : " per ",
+             granularity == OCT_PER_TENSOR ? "" : oct_granularity_name(granularity));
+    return out;
+}
+
 // Without a source the policy alone says what each layer must be.
 static void check_policy(const oct_contract_params *p, const oct_layer *layer,
                          const oct_fp8_layer *fp8, oct_findings *findings)
 {
-    if (!p->policy || p->plan) return;
+    char is[64], should[64];
     int rule;
+    if (!p->policy || p->plan) return;
     const oct_setting set = oct_policy_apply(p->policy, p->denoiser, layer, &rule);
-    const bool should_be_fp8 = set.weights == OCT_WEIGHTS_E4M3 && !layer->is_conv;
-    if (should_be_fp8 == fp8->is_fp8) return;
+    const bool is_mx_impossible =
+        set.granularity == OCT_PER_MX_BLOCK && layer->in_features % 32 != 0;
+    const bool should_be_fp8 =
+        set.weights != OCT_WEIGHTS_KEEP && !layer->is_conv && !is_mx_impossible;
+    if (should_be_fp8 != fp8->is_fp8) {
+        oct_findings_add(findings, "layer '%s' is %s, but policy '%s' says %s", layer->name,
+                         fp8->is_fp8 ? "FP8" : oct_dtype_name(layer->weight->dtype),
+                         p->policy->name, should_be_fp8 ? oct_weights_name(set.weights) : "keep");
+        return;
+    }
+    if (!fp8->is_fp8 || p->dialect == OCT_DIALECT_CAST) return;
+    const oct_weights weights =
+        layer->weight->dtype == OCT_F8_E5M2 ? OCT_WEIGHTS_E5M2 : OCT_WEIGHTS_E4M3;
+    if (weights == set.weights && fp8->granularity == set.granularity) return;
     oct_findings_add(findings, "layer '%s' is %s, but policy '%s' says %s", layer->name,
-                     fp8->is_fp8 ? "FP8" : oct_dtype_name(layer->weight->dtype), p->policy->name,
-                     should_be_fp8 ? "e4m3" : "keep");
+                     describe(weights, fp8->granularity, is), p->policy->name,
+                     describe(set.weights, set.granularity, should));
 }
 
 static oct_status check_layers(const oct_contract_params *p, oct_findings *findings, oct_err *err)
@@ -151,9 +187,8 @@ static oct_status check_layers(const oct_contract_params *p, oct_findings *findi
         }
         check_policy(p, layer, &fp8, findings);
         check_input_scale(p, layer, &fp8, findings);
-        if (!fp8.is_fp8) continue;
-        const oct_status codes = check_codes(layer, findings, err);
-        if (codes) return codes;
+        const oct_status scales = check_scales(layer, &fp8, findings, err);
+        if (scales) return scales;
     }
     return OCT_OK;
 }

@@ -1,51 +1,233 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Digests of the file as a whole.
+// SHA-256 of whole files.
 #include "verify/digests.h"
 
+#include <inttypes.h>
+#include <omp.h>
+#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "common/file.h"
-#include "common/manifest.h"
 
-static oct_status find_expected(oct_digests *digests, const oct_digests_params *params,
-                                char expected[OCT_SHA256_HEX], oct_findings *findings, oct_err *err)
+#define READ_BYTES ((uint64_t)1 << 20)
+
+// ---- What is expected.
+
+static oct_status expect_text(oct_digest *file, const char *option, const char *text, oct_err *err)
 {
-    expected[0] = '\0';
-    if (params->sha256) {
-        if (!oct_is_sha256_hex(params->sha256)) {
-            return oct_fail(err, OCT_EUSAGE,
-                            "option '--sha256' needs 64 hexadecimal digits, not '%s'",
-                            params->sha256);
-        }
-        digests->expected_by = "--sha256";
-        strcpy(expected, params->sha256);
-        return OCT_OK;
-    }
-    const char *manifest = params->manifest;
-    if (!manifest) {
-        manifest = oct_arena_print(&findings->arena, "%s.sha256", params->path);
-        if (!oct_path_exists(manifest)) return OCT_OK;
-    }
-    digests->expected_by = manifest;
-    return oct_manifest_find(manifest, params->path, expected, err);
+    file->expected_by = option;
+    if (oct_digest_text_parse(&file->expected, text)) return OCT_OK;
+    return oct_fail(err, OCT_EUSAGE, "option '%s' needs 64 hexadecimal digits, not '%s'", option,
+                    text);
 }
 
-oct_status oct_digests_check(oct_digests *digests, const oct_digests_params *params,
-                             oct_findings *findings, oct_err *err)
+static oct_status expect_pointer(oct_digest *file, const char *path, oct_err *err)
 {
-    char expected[OCT_SHA256_HEX];
+    file->expected_by = path;
+    return oct_lfs_pointer_load(&file->expected, path, err);
+}
+
+// A list, or a pointer in its place.
+static oct_status expect_manifest(oct_digest *file, const char *path, oct_err *err)
+{
+    file->expected_by = path;
+    if (!oct_lfs_pointer_load(&file->expected, path, NULL)) return OCT_OK;
+    file->expected = (oct_expected){0};
+    return oct_manifest_find(path, file->path, file->expected.sha256, err);
+}
+
+// Download caches of the Hugging Face hub name a large file by its SHA-256.
+static void expect_blob_name(oct_digests *digests, oct_digest *file)
+{
+    char *real = realpath(file->path, NULL);
+    const char *name = real ? oct_path_name(real) : "";
+    if (oct_is_sha256_hex(name) && name - real > 7 && !strncmp(name - 7, "/blobs/", 7)) {
+        oct_digest_text_parse(&file->expected, name);
+        file->expected_by = oct_arena_copy(&digests->arena, real);
+    }
+    free(real);
+}
+
+static oct_status find_expected(oct_digests *digests, oct_digest *file,
+                                const oct_digests_params *params, oct_err *err)
+{
+    if (params->sha256) return expect_text(file, "--sha256", params->sha256, err);
+    if (params->hf_etag) return expect_text(file, "--hf-etag", params->hf_etag, err);
+    if (params->lfs_pointer) return expect_pointer(file, params->lfs_pointer, err);
+    if (params->manifest) return expect_manifest(file, params->manifest, err);
+    const char *beside = oct_arena_print(&digests->arena, "%s.sha256", file->path);
+    if (oct_path_exists(beside)) return expect_manifest(file, beside, err);
+    expect_blob_name(digests, file);
+    return OCT_OK;
+}
+
+// ---- Hashing.
+
+static oct_status hash_range(const char *path, uint64_t from, char hex[OCT_SHA256_HEX],
+                             oct_err *err)
+{
     oct_file file = {0};
-    *digests = (oct_digests){0};
-    oct_status st = oct_file_open(&file, params->path, err);
-    if (!st) st = find_expected(digests, params, expected, findings, err);
-    if (!st) st = oct_sha256_of_file(&file, digests->sha256, err);
+    oct_sha256 sha;
+    uint8_t *chunk = malloc(READ_BYTES);
+    oct_status st =
+        chunk ? oct_file_open(&file, path, err)
+              : oct_fail(err, OCT_ENOMEM, "out of memory for %" PRIu64 " bytes", READ_BYTES);
+    oct_sha256_begin(&sha);
+    for (uint64_t at = from; at < file.bytes && !st;) {
+        const uint64_t bytes = file.bytes - at < READ_BYTES ? file.bytes - at : READ_BYTES;
+        st = oct_file_read(&file, chunk, bytes, at, err);
+        if (!st) oct_sha256_add(&sha, chunk, bytes);
+        at += bytes;
+    }
+    oct_sha256_end(&sha, hex);
+    if (!st) st = oct_file_check_unchanged(&file, err);
+    if (st) hex[0] = '\0';
     oct_file_close(&file);
+    free(chunk);
+    return st;
+}
+
+static void note_trouble(oct_digests *digests, oct_digest *file, oct_status status,
+                         const oct_err *err)
+{
+#pragma omp critical(oct_verify_digests)
+    {
+        file->status = status;
+        file->trouble = oct_arena_copy(&digests->arena, err->text);
+    }
+}
+
+// A stream of SHA-256 has no parallelism inside; streams of several files, and of a file and its
+// data, run side by side.
+static void *hash_all(void *argument)
+{
+    oct_digests *digests = argument;
+    const size_t streams = digests->needs_data ? 2 : 1;
+#pragma omp parallel for schedule(dynamic) num_threads(digests->threads)
+    for (size_t i = 0; i < digests->n_files * streams; i++) {
+        oct_digest *file = &digests->files[i / streams];
+        const bool is_data = i % streams;
+        oct_err err = {{0}};
+        if (is_data && !file->header_bytes) continue;
+        const oct_status st = hash_range(file->path, is_data ? file->header_bytes : 0,
+                                         is_data ? file->data_sha256 : file->sha256, &err);
+        if (st) note_trouble(digests, file, st, &err);
+    }
+    return NULL;
+}
+
+// ---- The whole.
+
+static oct_digest *add_file(oct_digests *digests, const char *path)
+{
+    digests->files = oct_arena_grow(&digests->arena, digests->files, digests->n_files,
+                                    &digests->capacity, sizeof *digests->files);
+    oct_digest *file = &digests->files[digests->n_files++];
+    *file = (oct_digest){.path = oct_arena_copy(&digests->arena, path)};
+    return file;
+}
+
+void oct_digests_add(oct_digests *digests, const char *path, uint64_t header_bytes)
+{
+    add_file(digests, path)->header_bytes = header_bytes;
+}
+
+oct_status oct_digests_add_list(oct_digests *digests, const char *manifest, oct_err *err)
+{
+    oct_manifest list = {0};
+    const oct_status st = oct_manifest_load(&list, manifest, err);
+    for (size_t i = 0; i < list.n_entries; i++) {
+        oct_digest *file = add_file(digests, list.entries[i].path);
+        strcpy(file->expected.sha256, list.entries[i].sha256);
+        file->expected_by = manifest;
+    }
+    digests->is_list = true;
+    oct_manifest_deinit(&list);
+    return st;
+}
+
+oct_status oct_digests_begin(oct_digests *digests, const oct_digests_params *params, oct_err *err)
+{
+    oct_status st = OCT_OK;
+    if (params && digests->n_files > 1 &&
+        (params->sha256 || params->hf_etag || params->lfs_pointer)) {
+        st = oct_fail(err, OCT_EUSAGE, "one digest for %zu files: give a list with '--manifest'",
+                      digests->n_files);
+    }
+    for (size_t i = 0; i < digests->n_files && params && !st; i++) {
+        st = find_expected(digests, &digests->files[i], params, err);
+    }
     if (st) return st;
-    if (digests->expected_by && strcasecmp(expected, digests->sha256)) {
-        oct_findings_add(findings, "sha256 is %s, but %s says %s", digests->sha256,
-                         digests->expected_by, expected);
+    digests->needs_data = params && params->needs_data;
+    digests->threads = omp_get_max_threads();  // a new thread does not inherit --threads
+    if (pthread_create(&digests->thread, NULL, hash_all, digests)) {
+        return oct_fail(err, OCT_ENOMEM, "cannot start a thread for the digest");
+    }
+    digests->is_running = true;
+    return OCT_OK;
+}
+
+static void wait_for(oct_digests *digests)
+{
+    if (digests->is_running) pthread_join(digests->thread, NULL);
+    digests->is_running = false;
+}
+
+static oct_status compare_size(const oct_digest *file, oct_findings *findings, oct_err *err)
+{
+    struct stat now;
+    if (stat(file->path, &now)) return oct_fail(err, OCT_EIO, "'%s' is gone", file->path);
+    if ((uint64_t)now.st_size != file->expected.bytes) {
+        oct_findings_add(findings, "size is %" PRIu64 " bytes, but %s says %" PRIu64,
+                         (uint64_t)now.st_size, file->expected_by, file->expected.bytes);
     }
     return OCT_OK;
+}
+
+// Of a list, what cannot be read is a finding like what differs.
+static void compare_listed(oct_digests *digests, oct_digest *file, oct_findings *findings)
+{
+    if (!file->trouble && strcmp(file->expected.sha256, file->sha256)) {
+        file->trouble =
+            oct_arena_print(&digests->arena, "'%s': sha256 is %s, but %s says %s", file->path,
+                            file->sha256, file->expected_by, file->expected.sha256);
+    }
+    if (file->trouble) oct_findings_add(findings, "%s", file->trouble);
+}
+
+static oct_status compare(const oct_digest *file, bool is_alone, oct_findings *findings,
+                          oct_err *err)
+{
+    if (file->trouble) return oct_fail(err, file->status, "%s", file->trouble);
+    if (!file->expected_by) return OCT_OK;
+    if (strcmp(file->expected.sha256, file->sha256) && is_alone) {
+        oct_findings_add(findings, "sha256 is %s, but %s says %s", file->sha256, file->expected_by,
+                         file->expected.sha256);
+    } else if (strcmp(file->expected.sha256, file->sha256)) {
+        oct_findings_add(findings, "'%s': sha256 is %s, but %s says %s", file->path, file->sha256,
+                         file->expected_by, file->expected.sha256);
+    }
+    return file->expected.has_bytes ? compare_size(file, findings, err) : OCT_OK;
+}
+
+oct_status oct_digests_end(oct_digests *digests, oct_findings *findings, oct_err *err)
+{
+    oct_status st = OCT_OK;
+    wait_for(digests);
+    oct_findings_begin(findings, OCT_CHECK_DIGEST);
+    for (size_t i = 0; i < digests->n_files && !st; i++) {
+        if (digests->is_list)
+            compare_listed(digests, &digests->files[i], findings);
+        else
+            st = compare(&digests->files[i], digests->n_files == 1, findings, err);
+    }
+    return st;
+}
+
+void oct_digests_deinit(oct_digests *digests)
+{
+    wait_for(digests);
+    oct_arena_deinit(&digests->arena);
+    *digests = (oct_digests){0};
 }

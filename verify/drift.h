@@ -9,6 +9,7 @@
 
 #include "common/status.h"
 #include "ptq/dialect.h"
+#include "ptq/plan.h"
 #include "ptq/source.h"
 #include "verify/findings.h"
 
@@ -16,9 +17,9 @@ typedef struct oct_drift_layer {
     const char *name;           // borrowed from the denoiser
     double sqnr_db;             // 10 log10(sum x^2 / sum (x - q s)^2); infinite when equal
     double error_max;           // largest |x - q s|
-    double error_max_of_bound;  // largest ratio to half a step of E4M3 times s; <= 1 is provable
+    double error_max_of_bound;  // largest ratio to half a step of the format times s; <= 1 is provable
     double underflow_share;     // nonzero x that became 0
-    double saturated_share;     // |x / s| > 448
+    double saturated_share;     // |x / s| above the format's largest number
 } oct_drift_layer;
 
 typedef struct oct_drift {
@@ -32,13 +33,15 @@ typedef struct oct_drift_params {
     const oct_source *file, *source;
     const oct_denoiser *denoiser;  // of `file`
     oct_dialect dialect;
-    bool check_scale;  // weight scales must be amax / qmax
-    float qmax;
+    const oct_plan *plan;  // of the source: weight scales must be what it gives; or NULL
     double sqnr_db_min;  // below is a finding; -inf: none
 } oct_drift_params;
 
-// Findings: a kept tensor that differs; codes that are not e4m3(x / s); a scale that is not the
-// source's; an error above the bound; an SQNR below the minimum; a tensor without source.
+// Findings: a kept tensor that differs; codes that are not the source's, rounded to nearest at the
+// file's own scales; a scale that is not the plan's; an error above the bound; an SQNR below the
+// minimum; a tensor without source. Works in chunks on all threads; the numbers do not depend on how
+// many. Holds a few chunks per thread and the scales of one layer, and one weight where the plan's
+// scaling looks at it twice.
 oct_status oct_drift_measure(oct_drift *drift, const oct_drift_params *params,
                              oct_findings *findings, oct_err *err);
 void oct_drift_deinit(oct_drift *drift);

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a safetensors file holds.
+// What a safetensors file or folder holds: sizes, types, architecture, dialect, layers by role,
+// scales, metadata, then every tensor.
 #pragma once
 
-#include <cjson/cJSON.h>
+#include <stdbool.h>
 
-#include "common/safetensors.h"
+#include "common/status.h"
 
-// To stdout: metadata, totals per type, then every tensor with type, shape and bytes.
-void oct_list_print(const oct_safetensors *file);
-
-// Adds "tensors" (name, dtype, shape, bytes), "dtypes" and "metadata" to `object`.
-void oct_list_to_json(const oct_safetensors *file, cJSON *object);
+// Open `path` and describe it on stdout, as text or as one JSON object. Any safetensors file will
+// do; what is not known about it is said. Reads scales and markers, no weights.
+oct_status oct_list(const char *path, bool json, oct_err *err);

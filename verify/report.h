@@ -7,3 +7,7 @@
 
 void oct_verify_print(const verify_job *job);
 void oct_verify_print_json(const verify_job *job);
+
+// The same for a manifest's files.
+void oct_verify_print_list(const verify_job *job);
+void oct_verify_print_list_json(const verify_job *job);
