@@ -167,6 +167,25 @@ static oct_status check_no_scales(const oct_source *source, oct_err *err)
     return OCT_OK;
 }
 
+// No dialect here writes more than E4M3 with a scale per tensor.
+static oct_status check_carried(const oct_plan *plan, oct_dialect dialect, oct_err *err)
+{
+    for (size_t i = 0; i < plan->n_decisions; i++) {
+        const oct_decision *decision = &plan->decisions[i];
+        if (decision->weights == OCT_WEIGHTS_KEEP) continue;
+        if (decision->weights == OCT_WEIGHTS_E4M3 && decision->granularity == OCT_PER_TENSOR) {
+            continue;
+        }
+        return oct_fail(err, OCT_EUNSUPPORTED,
+                        "layer '%s': dialect '%s' carries weights 'e4m3' with granularity "
+                        "'tensor', not '%s' with '%s'",
+                        decision->layer->name, oct_dialect_name(dialect),
+                        oct_weights_name(decision->weights),
+                        oct_granularity_name(decision->granularity));
+    }
+    return OCT_OK;
+}
+
 static int compare_outputs(const void *left, const void *right)
 {
     return strcmp(((const oct_out_tensor *)left)->name, ((const oct_out_tensor *)right)->name);
@@ -200,7 +219,8 @@ oct_status oct_outputs_init(oct_outputs *outputs, const oct_source *source, cons
 {
     assert(dialect >= OCT_DIALECT_COMFY && dialect <= OCT_DIALECT_CAST);
     *outputs = (oct_outputs){0};
-    const oct_status st = check_no_scales(source, err);
+    oct_status st = check_no_scales(source, err);
+    if (!st) st = check_carried(plan, dialect, err);
     if (st) return st;
     // A layer adds at most two scales and a marker.
     const size_t n_max = source->n_tensors + 3 * plan->n_fp8 + 1;

@@ -10,9 +10,19 @@
 // A chunk is a run of elements in storage order. It starts at a multiple of oct_encoder_grain() and
 // is as long as one, or reaches the end. Scan every element exactly once; encode any as often as
 // wanted.
+//
+// With Q the largest code's value, --qmax for E4M3 and 128 times as much for E5M2 (448 and 57344),
+// the scale of a tensor, or of a row per channel, is in binary32 (ptq/scale.h):
+//
+//   max         largest magnitude / Q
+//   percentile  the magnitude at the percentile / Q; where that is 0, as max
+//   mse         the one of least squared error of a grid around max's (ptq/scale_search.h); every
+//               element counts the same
+//
+// and then snapped. A row or tensor of zeros has 1. q = code(x / scale), saturating. MX knows
+// neither --qmax nor snapping (kernels/kernels.h).
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,15 +39,12 @@ oct_status oct_encoder_begin(oct_encoder **encoder, const oct_plan *plan,
 // Elements that must stay together: 32, or a whole row.
 uint64_t oct_encoder_grain(const oct_encoder *encoder);
 
-// Whether settling looks at the whole weight again; else `x` of oct_encoder_settle() may be NULL.
-bool oct_encoder_is_rereading(const oct_encoder *encoder);
-
 // x: elements [first, first + n) in the source's type.
 void oct_encoder_scan(oct_encoder *encoder, const void *x, uint64_t first, uint64_t n);
 
-// Compute the scales. x: the whole weight or NULL, see above. OCT_EFORMAT when a NaN or infinity
-// was seen, naming tensor, index, row and column of the first, and when a scale would be infinite.
-// Where the plan has unit scales, a warning says how many values are cut to the largest code.
+// Compute the scales. x: the whole weight: a scale per tensor that is not by max looks at it again.
+// OCT_EFORMAT when a NaN or infinity was seen, naming tensor, index, row and column of the first,
+// and when a scale would be infinite.
 oct_status oct_encoder_settle(oct_encoder *encoder, const void *x, oct_err *err);
 
 // codes: [n], of the same elements. After settle.

@@ -11,11 +11,11 @@
 
 #include "common/log.h"
 #include "common/number.h"
+#include "kernels/kernels.h"
 #include "ptq/encoder.h"
 #include "ptq/scale.h"
 
-#define FP8_GEMM_MULTIPLE 16  // of both feature counts, for FP8 matrix products
-#define MX_BLOCK 32
+#define FP8_GEMM_MULTIPLE 16         // of both feature counts, for FP8 matrix products
 #define CHUNK (UINT64_C(64) * 1024)  // elements per piece of work
 
 // ---- Deciding.
@@ -126,16 +126,9 @@ static oct_status decide_weights(oct_decision *decision, const oct_setting *set,
                         layer->name, oct_weights_name(set->weights),
                         oct_scaling_name(set->scaling));
     }
-    if (is_mx && layer->in_features % MX_BLOCK) {
+    if (is_mx && layer->in_features % OCT_MX_BLOCK) {
         keep(decision, "in_features is no multiple of 32: no MX blocks");
         return OCT_OK;
-    }
-    if (set->weights != OCT_WEIGHTS_E4M3 || set->granularity != OCT_PER_TENSOR ||
-        set->scaling != OCT_SCALE_MAX) {
-        return oct_fail(err, OCT_EUNSUPPORTED,
-                        "layer '%s': only E4M3 with one scale per tensor, by its largest "
-                        "magnitude, is encoded",
-                        layer->name);
     }
     decision->granularity = set->granularity;
     decision->scaling = set->scaling;
@@ -177,7 +170,7 @@ uint64_t oct_decision_scale_bytes(const oct_decision *decision)
     case OCT_PER_CHANNEL:
         return layer->out_features * sizeof(float);
     case OCT_PER_MX_BLOCK:
-        return layer->out_features * (layer->in_features / MX_BLOCK);
+        return layer->out_features * (layer->in_features / OCT_MX_BLOCK);
     }
     return sizeof(float);
 }
