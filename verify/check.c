@@ -11,14 +11,6 @@
 #include "verify/contract.h"
 #include "verify/scan.h"
 
-static oct_status open_model(verify_model *m, const char *path, oct_err *err)
-{
-    oct_status st = oct_source_open(&m->source, &(oct_model_paths){.model = path}, err);
-    if (st) return st;
-    st = oct_denoiser_init(&m->denoiser, &m->source, err);
-    return st ? oct_wrap(err, st, "'%s'", path) : OCT_OK;
-}
-
 static const char *find_meta(const verify_job *job, const char *key)
 {
     return oct_safetensors_find_meta(&job->file.source.checkpoint.files[0], key);
@@ -61,16 +53,37 @@ static oct_status make_plan(verify_job *job, oct_err *err)
                         "'%s' was made with a calibration: give it with --calibration", o->file);
     }
     if (!o->policy || !o->source) return OCT_OK;
-    oct_status st = oct_plan_init(&job->plan, &job->source.denoiser,
-                                  &(oct_plan_params){
-                                      .policy = &job->policy,
-                                      .calibration = o->calibration ? &job->calibration : NULL,
-                                      .qmax = job->qmax,
-                                      .has_unit_scales = job->dialect == OCT_DIALECT_CAST,
-                                  },
-                                  err);
+    oct_status st =
+        oct_plan_init(&job->plan, &job->source.denoiser,
+                      &(oct_plan_params){
+                          .policy = &job->policy,
+                          .calibration = o->calibration ? &job->calibration : NULL,
+                          .qmax = job->qmax,
+                          .has_unit_scales = oct_verify_dialect(job) == OCT_DIALECT_CAST,
+                      },
+                      err);
     job->has_plan = !st;
     return st;
+}
+
+// A file of ours may be of an architecture that only --generic quantizes, and T5 is a matter of
+// the file's own layers when it is FP8: both sides get the same table.
+static oct_denoiser_params table_params(const verify_job *job)
+{
+    return (oct_denoiser_params){
+        .is_generic = find_meta(job, "octavo.version") != NULL,
+        .with_t5 = oct_dialect_detect_component(&job->file.source, OCT_T5) != OCT_DIALECT_NONE,
+    };
+}
+
+static oct_status open_source(verify_job *job, oct_err *err)
+{
+    const char *path = job->o.source;
+    const oct_denoiser_params params = table_params(job);
+    oct_status st = oct_source_open(&job->source.source, &(oct_model_paths){.model = path}, err);
+    if (st) return st;
+    st = oct_denoiser_init_with(&job->source.denoiser, &job->source.source, &params, err);
+    return st ? oct_wrap(err, st, "'%s'", path) : OCT_OK;
 }
 
 static oct_status load_inputs(verify_job *job, oct_err *err)
@@ -79,7 +92,7 @@ static oct_status load_inputs(verify_job *job, oct_err *err)
     oct_status st = OCT_OK;
     if (o->policy) st = oct_policy_load(&job->policy, o->policy, err);
     if (!st && o->calibration) st = oct_calibration_load(&job->calibration, o->calibration, err);
-    if (!st && o->source) st = open_model(&job->source, o->source, err);
+    if (!st && o->source && job->is_open) st = open_source(job, err);
     return st;
 }
 
@@ -91,7 +104,7 @@ static oct_status measure_drift(verify_job *job, oct_err *err)
                                  .file = &job->file.source,
                                  .source = &job->source.source,
                                  .denoiser = &job->file.denoiser,
-                                 .dialect = job->dialect,
+                                 .dialects = &job->dialects,
                                  .plan = job->has_plan ? &job->plan : NULL,
                                  .sqnr_db_min = job->o.sqnr_db_min,
                              },
@@ -101,12 +114,12 @@ static oct_status measure_drift(verify_job *job, oct_err *err)
 static void count_layers(verify_job *job)
 {
     for (size_t i = 0; i < job->file.denoiser.n_layers; i++) {
-        oct_fp8_layer fp8 = {0};
-        if (oct_dialect_read(&job->file.source, job->dialect, &job->file.denoiser.layers[i], &fp8,
-                             NULL))
+        oct_stored_layer stored = {0};
+        if (oct_stored_layer_read(&stored, &job->file.source, &job->dialects,
+                                  &job->file.denoiser.layers[i], NULL))
             continue;
-        job->n_fp8 += fp8.is_fp8;
-        job->n_static += fp8.is_fp8 && !fp8.is_full_precision;
+        job->n_fp8 += stored.whole.is_fp8;
+        job->n_static += stored.whole.is_fp8 && !stored.whole.is_full_precision;
     }
 }
 
@@ -116,7 +129,7 @@ static bool is_about_the_file(oct_status st)
 }
 
 // A file whose bytes break the format or the architecture does not hold: that is an answer, not a
-// failure to answer. A text encoder or VAE alone has no layers to look at, which is fine.
+// failure to answer. A CLIP encoder or VAE alone has no layers to look at, which is fine.
 static oct_status open_file(verify_job *job, oct_err *err)
 {
     const verify_options *o = &job->o;
@@ -128,9 +141,11 @@ static oct_status open_file(verify_job *job, oct_err *err)
     const bool has_layers =
         o->source || o->policy || o->calibration ||
         (!st && (!job->file.source.n_tensors ||
-                 oct_checkpoint_has(&job->file.source.checkpoint, OCT_DENOISER)));
+                 oct_checkpoint_has(&job->file.source.checkpoint, OCT_DENOISER) ||
+                 oct_checkpoint_has(&job->file.source.checkpoint, OCT_T5)));
     if (!st && has_layers) {
-        st = oct_denoiser_init(&job->file.denoiser, &job->file.source, &broken);
+        const oct_denoiser_params params = table_params(job);
+        st = oct_denoiser_init_with(&job->file.denoiser, &job->file.source, &params, &broken);
         job->is_readable = !st;
         if (st) oct_wrap(&broken, st, "'%s'", o->file);
     }
@@ -231,7 +246,7 @@ static oct_status scan(verify_job *job, oct_err *err)
 static oct_status check_layers(verify_job *job, oct_err *err)
 {
     const verify_options *o = &job->o;
-    job->dialect = oct_dialect_detect(&job->file.source);
+    oct_dialects_detect(&job->dialects, &job->file.source);
     oct_status st = read_qmax(job, err);
     if (st) return st;
     oct_findings_begin(&job->findings, OCT_CHECK_METADATA);
@@ -244,7 +259,7 @@ static oct_status check_layers(verify_job *job, oct_err *err)
         &(oct_contract_params){
             .file = &job->file.source,
             .denoiser = &job->file.denoiser,
-            .dialect = job->dialect,
+            .dialects = &job->dialects,
             .source = o->source ? &job->source.source : NULL,
             .plan = job->has_plan ? &job->plan : NULL,
             .policy = o->policy ? &job->policy : NULL,
@@ -276,6 +291,11 @@ oct_status oct_verify_check_list(verify_job *job, oct_err *err)
     oct_status st = oct_digests_add_list(&job->digests, job->o.manifest, err);
     if (!st) st = oct_digests_begin(&job->digests, NULL, err);
     return st ? st : oct_digests_end(&job->digests, &job->findings, err);
+}
+
+oct_dialect oct_verify_dialect(const verify_job *job)
+{
+    return job->dialects.of[job->file.denoiser.component];
 }
 
 bool oct_verify_holds(const verify_job *job)

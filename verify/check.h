@@ -18,6 +18,7 @@
 #include "verify/drift.h"
 #include "verify/findings.h"
 #include "verify/loader.h"
+#include "verify/stored.h"
 
 typedef struct verify_options {
     oct_texts files;
@@ -37,7 +38,7 @@ typedef struct verify_model {  // a checkpoint and its layer table
 typedef struct verify_job {
     verify_options o;
     verify_model file, source;
-    oct_dialect dialect;
+    oct_dialects dialects;  // of the file
     oct_policy policy;
     oct_calibration calibration;
     oct_plan plan;
@@ -59,6 +60,9 @@ oct_status oct_verify_check(verify_job *job, oct_err *err);
 
 // The same for every file that o.manifest names, and their digests alone.
 oct_status oct_verify_check_list(verify_job *job, oct_err *err);
+
+// Of the file's denoiser, or of its T5 where that is all it holds.
+oct_dialect oct_verify_dialect(const verify_job *job);
 
 // Whether the answer is yes.
 bool oct_verify_holds(const verify_job *job);

@@ -81,7 +81,8 @@ static void check_strays(const oct_outputs *outputs, const oct_safetensors *file
 static oct_status check_outputs(const oct_contract_params *p, oct_findings *findings, oct_err *err)
 {
     const oct_checkpoint *ckpt = &p->file->checkpoint;
-    const oct_dialect dialect = p->dialect == OCT_DIALECT_NONE ? OCT_DIALECT_COMFY : p->dialect;
+    const oct_dialect is = p->dialects->of[p->denoiser->component];
+    const oct_dialect dialect = is == OCT_DIALECT_NONE ? OCT_DIALECT_COMFY : is;
     oct_outputs outputs = {0};
     oct_status st = oct_outputs_init(&outputs, p->source, p->plan, dialect, err);
     for (size_t i = 0; i < outputs.n_tensors && !st; i++) {
@@ -96,16 +97,17 @@ static oct_status check_outputs(const oct_contract_params *p, oct_findings *find
 }
 
 // One scale per row or block: each must be a positive number.
-static oct_status check_scales(const oct_layer *layer, const oct_fp8_layer *fp8,
+static oct_status check_scales(const oct_layer *layer, const oct_stored_layer *stored,
                                oct_findings *findings, oct_err *err)
 {
     oct_err broken = {{0}};
-    if (!fp8->scales) return OCT_OK;
-    void *scales = malloc(fp8->scales->bytes);
+    uint64_t run;
+    if (!stored->whole.scales) return OCT_OK;
+    float *scales = malloc(oct_stored_layer_scales(stored, layer, &run) * sizeof *scales);
     if (!scales) {
         return oct_fail(err, OCT_ENOMEM, "out of memory for the scales of '%s'", layer->name);
     }
-    oct_status st = oct_dialect_read_scales(fp8, layer, scales, &broken);
+    oct_status st = oct_stored_layer_read_scales(stored, layer, scales, &broken);
     free(scales);
     if (st == OCT_EFORMAT) {
         oct_findings_add(findings, "%s", broken.text);
@@ -161,7 +163,7 @@ static void check_policy(const oct_contract_params *p, const oct_layer *layer,
                          p->policy->name, should_be_fp8 ? oct_weights_name(set.weights) : "keep");
         return;
     }
-    if (!fp8->is_fp8 || p->dialect == OCT_DIALECT_CAST) return;
+    if (!fp8->is_fp8 || p->dialects->of[layer->component] == OCT_DIALECT_CAST) return;
     const oct_weights weights =
         layer->weight->dtype == OCT_F8_E5M2 ? OCT_WEIGHTS_E5M2 : OCT_WEIGHTS_E4M3;
     if (weights == set.weights && fp8->granularity == set.granularity) return;
@@ -174,9 +176,9 @@ static oct_status check_layers(const oct_contract_params *p, oct_findings *findi
 {
     for (size_t i = 0; i < p->denoiser->n_layers; i++) {
         const oct_layer *layer = &p->denoiser->layers[i];
-        oct_fp8_layer fp8 = {0};
+        oct_stored_layer stored = {0};
         oct_err broken = {{0}};
-        const oct_status st = oct_dialect_read(p->file, p->dialect, layer, &fp8, &broken);
+        const oct_status st = oct_stored_layer_read(&stored, p->file, p->dialects, layer, &broken);
         if (st == OCT_EIO || st == OCT_ENOMEM) {
             if (err) *err = broken;
             return st;
@@ -185,9 +187,9 @@ static oct_status check_layers(const oct_contract_params *p, oct_findings *findi
             oct_findings_add(findings, "%s", broken.text);
             continue;
         }
-        check_policy(p, layer, &fp8, findings);
-        check_input_scale(p, layer, &fp8, findings);
-        const oct_status scales = check_scales(layer, &fp8, findings, err);
+        check_policy(p, layer, &stored.whole, findings);
+        check_input_scale(p, layer, &stored.whole, findings);
+        const oct_status scales = check_scales(layer, &stored, findings, err);
         if (scales) return scales;
     }
     return OCT_OK;

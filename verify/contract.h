@@ -9,11 +9,12 @@
 #include "ptq/plan.h"
 #include "ptq/source.h"
 #include "verify/findings.h"
+#include "verify/stored.h"
 
 typedef struct oct_contract_params {
     const oct_source *file;              // what is verified
     const oct_denoiser *denoiser;        // of `file`
-    oct_dialect dialect;                 // of `file`
+    const oct_dialects *dialects;        // of `file`
     const oct_source *source;            // what it was made from, or NULL
     const oct_plan *plan;                // the source's plan by --policy, or NULL (needs source)
     const oct_policy *policy;            // or NULL

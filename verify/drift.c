@@ -239,35 +239,6 @@ static void record(oct_drift *drift, const char *name, const sums *all, uint64_t
 
 // ---- Scales.
 
-static uint64_t run_length(const oct_layer *layer, oct_granularity granularity)
-{
-    if (granularity == OCT_PER_TENSOR) return layer->weight->bytes;
-    return granularity == OCT_PER_CHANNEL ? layer->in_features : 32;
-}
-
-// The file's scales as floats, one per run.
-static oct_status load_scales(const oct_fp8_layer *fp8, const oct_layer *layer, uint64_t n,
-                              float **scales, oct_err *err)
-{
-    *scales = malloc(n * sizeof **scales);
-    void *stored = fp8->scales ? malloc(fp8->scales->bytes) : NULL;
-    oct_status st = OCT_OK;
-    if (!*scales || (fp8->scales && !stored)) {
-        st = oct_fail(err, OCT_ENOMEM, "out of memory for %" PRIu64 " scales", n);
-    } else if (!fp8->scales) {
-        (*scales)[0] = fp8->weight_scale;
-    } else {
-        st = oct_dialect_read_scales(fp8, layer, stored, err);
-    }
-    for (uint64_t i = 0; i < n && stored && !st; i++) {
-        (*scales)[i] = fp8->granularity == OCT_PER_MX_BLOCK
-                           ? oct_e8m0_to_f32(((const uint8_t *)stored)[i])
-                           : ((const float *)stored)[i];
-    }
-    free(stored);
-    return st;
-}
-
 // The scales that the plan gives, as floats; `*n` of them.
 static void widen_scales(const oct_encoder *encoder, oct_granularity granularity, float *out,
                          uint64_t n)
@@ -316,12 +287,13 @@ static oct_status settle(oct_encoder *encoder, const oct_source_tensor *source, 
     return st;
 }
 
-static void compare_scales(const oct_layer *layer, const float *is, const float *should, uint64_t n,
-                           oct_findings *findings)
+// `n` scales of the file against `m` of the plan: parts repeat the plan's one.
+static void compare_scales(const oct_layer *layer, const float *is, uint64_t n, const float *should,
+                           uint64_t m, oct_findings *findings)
 {
     uint64_t differ = 0, first = 0;
     for (uint64_t i = 0; i < n; i++) {
-        if (oct_f32_bits(is[i]) != oct_f32_bits(should[i]) && !differ++) first = i;
+        if (oct_f32_bits(is[i]) != oct_f32_bits(should[i * m / n]) && !differ++) first = i;
     }
     if (differ && n == 1) {
         oct_findings_add(findings, "layer '%s': weight scale is %.9g, but the source gives %.9g",
@@ -330,24 +302,33 @@ static void compare_scales(const oct_layer *layer, const float *is, const float 
         oct_findings_add(findings,
                          "layer '%s': %" PRIu64 " of %" PRIu64 " weight scales are not the "
                          "source's, the first at index %" PRIu64 " (%.9g, should be %.9g)",
-                         layer->name, differ, n, first, (double)is[first], (double)should[first]);
+                         layer->name, differ, n, first, (double)is[first],
+                         (double)should[first * m / n]);
     }
 }
 
-// The plan's scales for a weight of the source, from the beginning.
-static oct_status check_scales(const oct_drift_params *p, const oct_layer *layer,
-                               const oct_source_tensor *source, oct_granularity granularity,
-                               const float *scales, uint64_t n_scales, oct_findings *findings,
-                               oct_err *err)
+static const oct_decision *find_decision(const oct_drift_params *p, const char *layer)
 {
-    const oct_layer *planned = oct_denoiser_find(p->plan->denoiser, layer->name);
+    if (!p->plan || p->plan->params.has_unit_scales) return NULL;
+    const oct_layer *planned = oct_denoiser_find(p->plan->denoiser, layer);
     const oct_decision *decision = planned ? oct_plan_find(p->plan, planned) : NULL;
-    if (!decision || decision->weights == OCT_WEIGHTS_KEEP ||
-        decision->granularity != granularity) {
+    return decision && decision->weights != OCT_WEIGHTS_KEEP ? decision : NULL;
+}
+
+// The plan's scales for a weight of the source, from the beginning, against the file's.
+static oct_status check_scales(const oct_drift_params *p, const oct_layer *layer,
+                               const oct_stored_layer *stored, const oct_source_tensor *source,
+                               const float *scales, oct_findings *findings, oct_err *err)
+{
+    const oct_decision *decision = find_decision(p, layer->name);
+    if (!decision || decision->granularity != stored->whole.granularity) {
         return OCT_OK;  // the contract has said so
     }
+    uint64_t run;
+    const uint64_t n = oct_stored_layer_scales(stored, layer, &run);
+    const uint64_t m = decision->granularity == OCT_PER_TENSOR ? 1 : n;
     range_job job = {.source = source, .n = layer->weight->bytes};
-    float *should = malloc(n_scales * sizeof *should);
+    float *should = malloc(m * sizeof *should);
     oct_status st = should ? oct_encoder_begin(&job.encoder, p->plan, decision, err)
                            : oct_fail(err, OCT_ENOMEM, "out of memory for scales");
     if (st) goto out;
@@ -356,8 +337,8 @@ static oct_status check_scales(const oct_drift_params *p, const oct_layer *layer
     st = for_chunks(scan_range, &job, (job.n + job.chunk - 1) / job.chunk, err);
     if (!st) st = settle(job.encoder, source, err);
     if (st) goto out;
-    widen_scales(job.encoder, granularity, should, n_scales);
-    compare_scales(layer, scales, should, n_scales, findings);
+    widen_scales(job.encoder, decision->granularity, should, m);
+    compare_scales(layer, scales, n, should, m, findings);
 
 out:
     oct_encoder_end(job.encoder);
@@ -368,33 +349,33 @@ out:
 // ---- One tensor.
 
 static oct_status compare_fp8(const oct_drift_params *p, const oct_layer *layer,
-                              const oct_fp8_layer *fp8, const oct_source_tensor *source,
+                              const oct_stored_layer *stored, const oct_source_tensor *source,
                               oct_drift *drift, oct_findings *findings, oct_err *err)
 {
     format f;
-    format_init(&f, layer->weight->dtype);
     fp8_job job = {
-        .source = source,
-        .codes = layer->weight,
-        .format = &f,
-        .n = layer->weight->bytes,
-        .run = run_length(layer, fp8->granularity),
-    };
-    const uint64_t n_scales = job.n / job.run, n_chunks = (job.n + CHUNK - 1) / CHUNK;
-    float *scales = NULL;
+        .source = source, .codes = layer->weight, .format = &f, .n = layer->weight->bytes};
+    const uint64_t n_chunks = (job.n + CHUNK - 1) / CHUNK;
+    const uint64_t n_scales = oct_stored_layer_scales(stored, layer, &job.run);
+    float *scales = malloc(n_scales * sizeof *scales);
     job.sums = calloc(n_chunks, sizeof *job.sums);
-    oct_status st = job.sums ? load_scales(fp8, layer, n_scales, &scales, err)
-                             : oct_fail(err, OCT_ENOMEM, "out of memory for sums");
-    if (!st && p->plan && !p->plan->params.has_unit_scales) {
-        st = check_scales(p, layer, source, fp8->granularity, scales, n_scales, findings, err);
-    }
     job.scales = scales;
-    if (!st) st = for_chunks(do_fp8_chunk, &job, n_chunks, err);
-    if (!st) {
-        const sums all = add_up(job.sums, n_chunks);
-        record(drift, layer->name, &all, job.n);
-        judge(p, &drift->layers[drift->n_layers - 1], &all, findings);
+    format_init(&f, layer->weight->dtype);
+    oct_status st = job.sums && scales ? oct_stored_layer_read_scales(stored, layer, scales, NULL)
+                                       : oct_fail(err, OCT_ENOMEM,
+                                                  "out of memory for scales of '%s'", layer->name);
+    if (st == OCT_EFORMAT) {
+        st = OCT_OK;  // the contract has said so
+        goto out;
     }
+    if (!st) st = check_scales(p, layer, stored, source, scales, findings, err);
+    if (!st) st = for_chunks(do_fp8_chunk, &job, n_chunks, err);
+    if (st) goto out;
+    const sums all = add_up(job.sums, n_chunks);
+    record(drift, layer->name, &all, job.n);
+    judge(p, &drift->layers[drift->n_layers - 1], &all, findings);
+
+out:
     free(scales);
     free(job.sums);
     return st;
@@ -486,15 +467,16 @@ static oct_status compare(const oct_drift_params *p, const oct_source_tensor *te
         return OCT_OK;
     }
     const oct_layer *layer = layer_of(p->denoiser, tensor);
-    oct_fp8_layer fp8 = {0};
-    if (!layer || oct_dialect_read(p->file, p->dialect, layer, &fp8, NULL) || !fp8.is_fp8) {
+    oct_stored_layer stored = {0};
+    if (!layer || oct_stored_layer_read(&stored, p->file, p->dialects, layer, NULL) ||
+        !stored.whole.is_fp8) {
         if (!layer) {
             oct_findings_add(findings, "tensor '%s' is %s, but %s in the source", tensor->name,
                              oct_dtype_name(tensor->dtype), oct_dtype_name(source->dtype));
         }
         return OCT_OK;  // the contract has named a broken layer already
     }
-    return compare_fp8(p, layer, &fp8, source, drift, findings, err);
+    return compare_fp8(p, layer, &stored, source, drift, findings, err);
 }
 
 oct_status oct_drift_measure(oct_drift *drift, const oct_drift_params *params,

@@ -8,10 +8,10 @@
 #include <stdint.h>
 
 #include "common/status.h"
-#include "ptq/dialect.h"
 #include "ptq/plan.h"
 #include "ptq/source.h"
 #include "verify/findings.h"
+#include "verify/stored.h"
 
 typedef struct oct_drift_layer {
     const char *name;           // borrowed from the denoiser
@@ -32,7 +32,7 @@ typedef struct oct_drift {
 typedef struct oct_drift_params {
     const oct_source *file, *source;
     const oct_denoiser *denoiser;  // of `file`
-    oct_dialect dialect;
+    const oct_dialects *dialects;
     const oct_plan *plan;  // of the source: weight scales must be what it gives; or NULL
     double sqnr_db_min;  // below is a finding; -inf: none
 } oct_drift_params;

@@ -3,19 +3,16 @@
 // What a safetensors file or folder holds.
 #include "verify/list.h"
 
-#include <float.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/checkpoint.h"
 #include "common/json.h"
 #include "common/log.h"
-#include "common/number.h"
-#include "ptq/dialect.h"
 #include "ptq/layers.h"
 #include "ptq/source.h"
+#include "verify/stored.h"
 
 typedef struct totals {
     size_t tensors;
@@ -34,7 +31,7 @@ typedef struct listing {
     oct_denoiser denoiser;
     bool has_layers;
     oct_err reason;  // why not
-    oct_dialect dialect;
+    oct_dialects dialects;
     size_t n_fp8, n_static;
     totals by_role[OCT_ROLE_COUNT];
     size_t fp8_by_role[OCT_ROLE_COUNT];
@@ -71,47 +68,46 @@ static void widen(range *r, float value)
     if (r->count == 1 || value > r->max) r->max = value;
 }
 
-// Scales per row or block.
-static oct_status add_scales(listing *l, const oct_layer *layer, const oct_fp8_layer *fp8,
+static oct_status add_scales(listing *l, const oct_layer *layer, const oct_stored_layer *stored,
                              oct_err *err)
 {
-    const bool is_mx = fp8->granularity == OCT_PER_MX_BLOCK;
-    uint8_t *scales = malloc(fp8->scales->bytes);
+    uint64_t run;
+    const uint64_t n = oct_stored_layer_scales(stored, layer, &run);
+    float *scales = malloc(n * sizeof *scales);
     if (!scales) return oct_fail(err, OCT_ENOMEM, "out of memory for scales");
-    const oct_status st = oct_dialect_read_scales(fp8, layer, scales, NULL);
-    for (uint64_t i = 0; i < fp8->scales->bytes / (is_mx ? 1 : sizeof(float)) && !st; i++) {
-        float scale;
-        memcpy(&scale, scales + (is_mx ? 0 : i * sizeof scale), is_mx ? 0 : sizeof scale);
-        widen(&l->weight_scales, is_mx ? oct_e8m0_to_f32(scales[i]) : scale);
-    }
+    const oct_status st = oct_stored_layer_read_scales(stored, layer, scales, NULL);
+    for (uint64_t i = 0; i < n && !st; i++) widen(&l->weight_scales, scales[i]);
     free(scales);
     return OCT_OK;  // scales that are out of range are for verifying to say
 }
 
 static oct_status add_layer(listing *l, const oct_layer *layer, oct_err *err)
 {
-    oct_fp8_layer fp8 = {0};
+    oct_stored_layer stored = {0};
     l->by_role[layer->role].tensors++;
     l->by_role[layer->role].bytes += layer->weight->bytes;
-    const bool is_broken = oct_dialect_read(&l->source, l->dialect, layer, &fp8, NULL);
+    const bool is_broken = oct_stored_layer_read(&stored, &l->source, &l->dialects, layer, NULL);
     if (!is_fp8(layer->weight->dtype)) return OCT_OK;
     l->n_fp8++;
     l->fp8_by_role[layer->role]++;
     if (is_broken) return OCT_OK;
-    l->n_static += !fp8.is_full_precision;
-    if (fp8.input_scale > 0) widen(&l->input_scales, fp8.input_scale);
-    if (fp8.scales) return add_scales(l, layer, &fp8, err);
-    if (l->dialect != OCT_DIALECT_CAST) widen(&l->weight_scales, fp8.weight_scale);
-    return OCT_OK;
+    l->n_static += !stored.whole.is_full_precision;
+    if (stored.whole.input_scale > 0) widen(&l->input_scales, stored.whole.input_scale);
+    if (l->dialects.of[layer->component] == OCT_DIALECT_CAST) return OCT_OK;
+    return add_scales(l, layer, &stored, err);
 }
 
 static oct_status add_layers(listing *l, const char *path, oct_err *err)
 {
     oct_status st = oct_source_open(&l->source, &(oct_model_paths){.model = path}, &l->reason);
-    if (!st) st = oct_denoiser_init(&l->denoiser, &l->source, &l->reason);
+    if (!st) {
+        const oct_dialect t5 = oct_dialect_detect_component(&l->source, OCT_T5);
+        const oct_denoiser_params params = {.with_t5 = t5 != OCT_DIALECT_NONE};
+        st = oct_denoiser_init_with(&l->denoiser, &l->source, &params, &l->reason);
+    }
     l->has_layers = !st;
     if (st) return OCT_OK;
-    l->dialect = oct_dialect_detect(&l->source);
+    oct_dialects_detect(&l->dialects, &l->source);
     for (size_t i = 0; i < l->denoiser.n_layers && !st; i++) {
         st = add_layer(l, &l->denoiser.layers[i], err);
     }
@@ -160,10 +156,11 @@ static void print_layers(const listing *l)
         printf("model     not known: %s\n", oct_printable(l->reason.text, safe, sizeof safe));
         return;
     }
-    printf("model     %s: %d blocks, hidden %" PRIu64 ", %d heads, %" PRIu64 " channels\n",
-           d->variant, d->depth, d->hidden, d->heads, d->channels);
+    printf("model     %s: %d blocks, hidden %" PRIu64 ", %d heads\n", d->variant, d->depth,
+           d->hidden, d->heads);
     printf("dialect   %s: %zu of %zu layers in FP8, %zu with a static input scale\n",
-           oct_dialect_name(l->dialect), l->n_fp8, d->n_layers, l->n_static);
+           oct_dialect_name(l->dialects.of[l->denoiser.component]), l->n_fp8, d->n_layers,
+           l->n_static);
     for (int i = 0; i < OCT_ROLE_COUNT; i++) {
         if (!l->by_role[i].tensors) continue;
         printf("role      %-12s %4zu layers, %4zu in FP8 %15" PRIu64 " bytes\n",
@@ -243,7 +240,8 @@ static void layers_to_json(const listing *l, cJSON *object)
         return;
     }
     cJSON_AddStringToObject(object, "model", l->denoiser.variant);
-    cJSON_AddStringToObject(object, "dialect", oct_dialect_name(l->dialect));
+    cJSON_AddStringToObject(object, "dialect",
+                            oct_dialect_name(l->dialects.of[l->denoiser.component]));
     cJSON_AddNumberToObject(object, "layers", (double)l->denoiser.n_layers);
     cJSON_AddNumberToObject(object, "layers_fp8", (double)l->n_fp8);
     cJSON_AddNumberToObject(object, "layers_static", (double)l->n_static);

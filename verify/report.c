@@ -79,7 +79,7 @@ void oct_verify_print(const verify_job *job)
     print_digests(job);
     if (job->is_readable) {
         printf("dialect  %s, %zu FP8 layers, %zu with a static input scale\n",
-               oct_dialect_name(job->dialect), job->n_fp8, job->n_static);
+               oct_dialect_name(oct_verify_dialect(job)), job->n_fp8, job->n_static);
         print_loader(&job->loader);
         if (job->o.source) print_drift(&job->drift);
     }
@@ -187,7 +187,7 @@ void oct_verify_print_json(const verify_job *job)
     add_digests(job, object);
     cJSON_AddBoolToObject(object, "xxh3_compared", job->has_table);
     if (job->is_readable) {
-        cJSON_AddStringToObject(object, "dialect", oct_dialect_name(job->dialect));
+        cJSON_AddStringToObject(object, "dialect", oct_dialect_name(oct_verify_dialect(job)));
         cJSON_AddNumberToObject(object, "layers_fp8", (double)job->n_fp8);
         cJSON_AddNumberToObject(object, "layers_static", (double)job->n_static);
         add_loader(&job->loader, object);
