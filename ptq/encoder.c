@@ -80,6 +80,14 @@ uint64_t oct_encoder_grain(const oct_encoder *encoder)
     return encoder->decision->granularity == OCT_PER_CHANNEL ? encoder->columns : OCT_MX_BLOCK;
 }
 
+bool oct_encoder_is_rereading(const oct_encoder *encoder)
+{
+    const oct_decision *decision = encoder->decision;
+
+    return decision->granularity == OCT_PER_TENSOR && decision->scaling != OCT_SCALE_MAX &&
+           !encoder->plan->params.has_unit_scales;
+}
+
 static size_t element_bytes(const oct_encoder *encoder)
 {
     return oct_dtype_bits(encoder->dtype) / 8;
@@ -280,6 +288,7 @@ oct_status oct_encoder_settle(oct_encoder *encoder, const void *x, oct_err *err)
         settle_unit_scales(encoder);
         return OCT_OK;
     }
+    assert(x || !oct_encoder_is_rereading(encoder));
     switch (encoder->decision->granularity) {
     case OCT_PER_TENSOR:
         return settle_tensor(encoder, x, err);

@@ -23,6 +23,7 @@
 // neither --qmax nor snapping (kernels/kernels.h).
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,12 +40,15 @@ oct_status oct_encoder_begin(oct_encoder **encoder, const oct_plan *plan,
 // Elements that must stay together: 32, or a whole row.
 uint64_t oct_encoder_grain(const oct_encoder *encoder);
 
+// Whether settling looks at the whole weight again: a scale per tensor that is not by max. Else the
+// `x` of oct_encoder_settle() may be NULL.
+bool oct_encoder_is_rereading(const oct_encoder *encoder);
+
 // x: elements [first, first + n) in the source's type.
 void oct_encoder_scan(oct_encoder *encoder, const void *x, uint64_t first, uint64_t n);
 
-// Compute the scales. x: the whole weight: a scale per tensor that is not by max looks at it again.
-// OCT_EFORMAT when a NaN or infinity was seen, naming tensor, index, row and column of the first,
-// and when a scale would be infinite.
+// Compute the scales. x: the whole weight or NULL, see above. OCT_EFORMAT when a NaN or infinity
+// was seen, naming tensor, index, row and column of the first, and when a scale would be infinite.
 oct_status oct_encoder_settle(oct_encoder *encoder, const void *x, oct_err *err);
 
 // codes: [n], of the same elements. After settle.
