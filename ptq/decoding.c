@@ -8,12 +8,16 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/log.h"
 #include "common/number.h"
 #include "ptq/dialect.h"
 #include "ptq/naming.h"
 
 #define CODES_AT_ONCE 16384
-#define NAME_BYTES 300
+
+// F16's numbers are 2^-24 apart near zero, E4M3's are 2^-9 scales: codes stay apart by two of the
+// former from here on.
+#define F16_SCALE_MIN 0x1p-15f
 
 // ---- Reading.
 
@@ -161,28 +165,38 @@ static oct_status set_decoding(oct_source *source, oct_source_tensor *tensor, oc
     return OCT_OK;
 }
 
-static bool is_companion(const oct_source_tensor *tensor)
+static bool is_among(const oct_source_tensor *tensor, unsigned components)
 {
-    char layer[NAME_BYTES];
-
-    return tensor->component != OCT_OTHER &&
-           (strcmp(tensor->name, OCT_FP8_MARKER) == 0 ||
-            oct_name_of_scaled_layer(tensor->name, layer, sizeof layer));
+    return components >> tensor->component & 1;
 }
 
-static void remove_companions(oct_source *source)
+static bool is_lossy(const oct_source_tensor *tensor)
+{
+    const oct_decoding *decoding = tensor->decoding;
+
+    if (tensor->dtype != OCT_F16) return false;
+    for (size_t i = 0; i < tensor->n_parts; i++) {
+        if (decoding->scales[i] < F16_SCALE_MIN) return true;
+    }
+    return false;
+}
+
+static void remove_companions(oct_source *source, unsigned components)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < source->n_tensors; i++) {
-        if (!is_companion(&source->tensors[i])) source->tensors[n++] = source->tensors[i];
+        if (!oct_source_is_companion(&source->tensors[i]))
+            source->tensors[n++] = source->tensors[i];
     }
     source->n_tensors = n;
 }
 
-oct_status oct_source_decode(oct_source *source, oct_dtype to, size_t *n_decoded, oct_err *err)
+oct_status oct_source_decode(oct_source *source, unsigned components, oct_dtype to,
+                             size_t *n_decoded, oct_err *err)
 {
     oct_dialect dialects[OCT_COMPONENT_COUNT];
+    size_t n_lossy = 0;
     oct_status st = OCT_OK;
 
     assert(to == OCT_F16 || to == OCT_BF16 || to == OCT_F32);
@@ -192,11 +206,17 @@ oct_status oct_source_decode(oct_source *source, oct_dtype to, size_t *n_decoded
     }
     for (size_t i = 0; i < source->n_tensors && !st; i++) {
         oct_source_tensor *tensor = &source->tensors[i];
-        if (!is_fp8(tensor->dtype) || strcmp(tensor->name, OCT_FP8_MARKER) == 0) continue;
-        if (tensor->bytes == 0) continue;
+        if (!is_among(tensor, components) || !is_fp8(tensor->dtype)) continue;
+        if (tensor->bytes == 0 || oct_source_is_companion(tensor)) continue;
         st = set_decoding(source, tensor, dialects[tensor->component], to, err);
+        n_lossy += !st && is_lossy(tensor);
         ++*n_decoded;
     }
-    if (!st) remove_companions(source);
+    if (n_lossy) {
+        oct_warn("F16 cannot tell the smallest codes of %zu tensors apart, whose scales are below "
+                 "2^-15: BF16 can",
+                 n_lossy);
+    }
+    if (!st) remove_companions(source, components);
     return st;
 }

@@ -57,23 +57,30 @@ typedef struct oct_out_tensor {
 typedef struct oct_outputs {
     oct_arena arena;
     oct_out_tensor *tensors;          // sorted by name
-    size_t n_tensors;
+    size_t n_tensors, capacity;
+    const char *metadata;             // value of the header's "_quantization_metadata", or NULL
 } oct_outputs;
 
-// What quantizing `source` by `plan` writes. From a file: everything that the file holds, with its
-// names and prefixes (separately given encoders and VAE files are not part of it). From a diffusers
-// folder, or a file under diffusers names: the denoiser alone, SAI names, no prefix. OCT_EFORMAT
-// when the source holds scales or markers although its weights are not FP8. On failure `outputs` is
-// left empty.
+// From a file, everything that the file holds is written, with its names and prefixes (separately
+// given encoders and VAE files are not part of it). From a diffusers folder, or a file under
+// diffusers names: the denoiser alone, SAI names, no prefix. The header's "_quantization_metadata"
+// repeats the markers for ComfyUI 0.3.67 to 0.3.75, which read nothing else: in dialect comfy, when
+// the denoiser is alone in the file and has no prefix. On failure `outputs` is left empty.
+
+// What quantizing by a plan writes. OCT_EFORMAT when the source holds scales or markers although its
+// weights are not FP8.
 oct_status oct_outputs_init(oct_outputs *outputs, const oct_source *source, const oct_plan *plan,
                             oct_dialect dialect, oct_err *err);
-void oct_outputs_deinit(oct_outputs *outputs);
 
-// The value of the header's "_quantization_metadata" for the same output, in its arena; NULL where
-// it must not be written: another dialect, a prefix, other components in the file, no FP8 layer.
-// It repeats the markers for ComfyUI 0.3.67 to 0.3.75, which read nothing else.
-const char *oct_outputs_metadata(oct_outputs *outputs, const oct_source *source,
-                                 const oct_plan *plan, oct_dialect dialect);
+// The tensors as they are: after oct_source_decode(), a checkpoint without FP8.
+void oct_outputs_init_plain(oct_outputs *outputs, const oct_source *source);
+
+// The codes that are there in another spelling, in every component that has some. OCT_EUNSUPPORTED
+// naming the tensor when `to` cannot say what the source says; OCT_EFORMAT as oct_dialect_read().
+oct_status oct_outputs_init_respelled(oct_outputs *outputs, const oct_source *source,
+                                      oct_dialect to, oct_err *err);
+
+void oct_outputs_deinit(oct_outputs *outputs);
 
 // ---- Reading.
 
@@ -94,6 +101,9 @@ typedef struct oct_fp8_layer {
 oct_dialect oct_dialect_detect_component(const oct_source *source, oct_component component);
 oct_dialect oct_dialect_detect(const oct_source *source);  // of the denoiser
 
+// Whether a tensor is a scale or a marker that belongs to FP8 weights of any dialect.
+bool oct_source_is_companion(const oct_source_tensor *tensor);
+
 // How part `part` of a weight is stored, of any component; `dialect` is what it was detected to be.
 // OCT_EFORMAT naming the tensor: a scale is missing, of the wrong type or shape, not finite or not
 // positive; a marker is missing or not understood; a convolution or F8_E5M2 with scales; scales of a
@@ -102,7 +112,10 @@ oct_status oct_dialect_read_part(const oct_source *source, oct_dialect dialect,
                                  const oct_source_tensor *weight, size_t part, oct_fp8_layer *fp8,
                                  oct_err *err);
 
-// The same for a layer, all of its parts. OCT_EUNSUPPORTED when q, k and v differ in a scale.
+// The same for all parts of a weight. OCT_EUNSUPPORTED when q, k and v differ in a scale.
+oct_status oct_dialect_read_weight(const oct_source *source, oct_dialect dialect,
+                                   const oct_source_tensor *weight, oct_fp8_layer *fp8,
+                                   oct_err *err);
 oct_status oct_dialect_read(const oct_source *source, oct_dialect dialect, const oct_layer *layer,
                             oct_fp8_layer *fp8, oct_err *err);
 

@@ -293,11 +293,10 @@ oct_status oct_dialect_read_part(const oct_source *source, oct_dialect dialect,
     *fp8 = (oct_fp8_layer){0};
     if (!is_fp8_type(weight->dtype)) return check_plain(&r, err);
     assert(dialect != OCT_DIALECT_NONE);
-    *fp8 = (oct_fp8_layer){.is_fp8 = true, .weight_scale = 1, .is_full_precision = true};
-    if (dialect == OCT_DIALECT_CAST) return OCT_OK;
-    fp8->is_full_precision = false;
-    const oct_status st = read_scaled(&r, dialect, fp8, err);
-    fp8->is_marked_full_precision = fp8->is_full_precision;
+    *fp8 = (oct_fp8_layer){.is_fp8 = true, .weight_scale = 1};
+    const oct_status st = dialect == OCT_DIALECT_CAST ? OCT_OK : read_scaled(&r, dialect, fp8, err);
+    const bool has_marker = dialect == OCT_DIALECT_COMFY || dialect == OCT_DIALECT_COMFY_LEGACY;
+    fp8->is_marked_full_precision = has_marker ? fp8->is_full_precision : fp8->input_scale == 0;
     if (fp8->input_scale == 0) fp8->is_full_precision = true;
     return st;
 }
@@ -307,10 +306,10 @@ static bool is_same_scale(const oct_fp8_layer *a, const oct_fp8_layer *b)
     return a->weight_scale == b->weight_scale && a->input_scale == b->input_scale;
 }
 
-oct_status oct_dialect_read(const oct_source *source, oct_dialect dialect, const oct_layer *layer,
-                            oct_fp8_layer *fp8, oct_err *err)
+oct_status oct_dialect_read_weight(const oct_source *source, oct_dialect dialect,
+                                   const oct_source_tensor *weight, oct_fp8_layer *fp8,
+                                   oct_err *err)
 {
-    const oct_source_tensor *weight = layer->weight;
     oct_fp8_layer other;
 
     oct_status st = oct_dialect_read_part(source, dialect, weight, 0, fp8, err);
@@ -322,6 +321,21 @@ oct_status oct_dialect_read(const oct_source *source, oct_dialect dialect, const
                       weight->parts[0].stored->name, weight->parts[i].stored->name);
     }
     return st;
+}
+
+oct_status oct_dialect_read(const oct_source *source, oct_dialect dialect, const oct_layer *layer,
+                            oct_fp8_layer *fp8, oct_err *err)
+{
+    return oct_dialect_read_weight(source, dialect, layer->weight, fp8, err);
+}
+
+bool oct_source_is_companion(const oct_source_tensor *tensor)
+{
+    char layer[NAME_BYTES];
+
+    return tensor->component != OCT_OTHER &&
+           (strcmp(tensor->name, OCT_FP8_MARKER) == 0 ||
+            oct_name_of_scaled_layer(tensor->name, layer, sizeof layer));
 }
 
 // ---- Arrays of scales.

@@ -28,19 +28,29 @@ bool oct_dialect_parse(const char *name, oct_dialect *dialect)
 }
 
 // The spelling of Python's json.dumps, as ComfyUI writes it.
-#define FP8 "\"format\": \"float8_e4m3fn\""
-#define FULL_PRECISION FP8 ", \"full_precision_matrix_mult\": true"
+#define FULL_PRECISION ", \"full_precision_matrix_mult\": true"
 
-// Padded with spaces to multiples of 32, which keeps the tensors after it aligned.
-#define MARKER_BYTES 32
-#define MARKER_FULL_BYTES 64
+// Padded with spaces to multiples of this, which keeps the tensors after it aligned.
+#define MARKER_MULTIPLE 32
+#define MARKER_BYTES_MAX 96
+
+typedef struct fp8_form {  // how one FP8 weight is written
+    const oct_source_tensor *weight;
+    const oct_decision *decision;  // whose codes are to be made; NULL: the weight holds them
+    bool is_full_precision;
+    float weight_scale, input_scale;  // weight_scale: of codes that are there; input_scale 0: none
+} fp8_form;
 
 typedef struct writer {
     oct_outputs *outputs;
     const oct_source *source;
-    const oct_plan *plan;
     oct_dialect dialect;
     bool is_renamed;  // canonical names and no prefix, the denoiser alone
+    struct component_forms {
+        size_t n, n_full_precision;
+        const char *prefix;
+    } of[OCT_COMPONENT_COUNT];
+    FILE *metadata;  // entries of the header's form of the markers
 } writer;
 
 // The denoiser alone is written where the source's names are not kept.
@@ -49,15 +59,18 @@ static bool is_denoiser_alone(const oct_source *source)
     return source->is_diffusers_named || source->checkpoint.is_diffusers;
 }
 
-static const char *output_prefix(const oct_source *source)
+static const char *output_prefix(const writer *w, const oct_source_tensor *tensor)
 {
-    return is_denoiser_alone(source) ? "" : source->denoiser_prefix;
+    return w->is_renamed ? "" : tensor->parts[0].stored->prefix;
 }
 
 static oct_out_tensor *add(writer *w, const char *name, oct_dtype dtype, oct_emit emit)
 {
-    oct_out_tensor *out = &w->outputs->tensors[w->outputs->n_tensors++];
+    oct_outputs *outputs = w->outputs;
 
+    outputs->tensors = oct_arena_grow(&outputs->arena, outputs->tensors, outputs->n_tensors,
+                                      &outputs->capacity, sizeof *outputs->tensors);
+    oct_out_tensor *out = &outputs->tensors[outputs->n_tensors++];
     *out = (oct_out_tensor){.name = name, .dtype = dtype, .emit = emit};
     return out;
 }
@@ -85,62 +98,86 @@ static oct_out_tensor *add_bytes(writer *w, const char *name, oct_dtype dtype, c
     return out;
 }
 
-static void add_quant_marker(writer *w, const oct_decision *decision, const char *layer)
+// ---- An FP8 layer.
+
+static void print_marker(FILE *out, const fp8_form *form)
 {
-    const bool is_static = decision->inputs == OCT_INPUTS_STATIC;
-    const char *text = is_static ? "{" FP8 "}" : "{" FULL_PRECISION "}";
-    const size_t bytes = is_static ? MARKER_BYTES : MARKER_FULL_BYTES;
-    char padded[MARKER_FULL_BYTES];
+    fprintf(out, "{\"format\": \"float8_e4m3fn\"%s}",
+            form->is_full_precision ? FULL_PRECISION : "");
+}
+
+static void add_quant_marker(writer *w, const fp8_form *form, const char *layer)
+{
+    char padded[MARKER_BYTES_MAX + 1];
 
     memset(padded, ' ', sizeof padded);
-    memcpy(padded, text, strlen(text));
+    FILE *text = fmemopen(padded, sizeof padded, "w");
+    if (!text) abort();
+    print_marker(text, form);
+    const size_t length = (size_t)ftell(text);
+    fclose(text);
+    padded[length] = ' ';  // its NUL
+    const size_t bytes = (length + MARKER_MULTIPLE - 1) / MARKER_MULTIPLE * MARKER_MULTIPLE;
     const char *name = oct_arena_print(&w->outputs->arena, "%s.comfy_quant", layer);
     oct_out_tensor *out = add_bytes(w, name, OCT_U8, padded, bytes);
-    out->decision = decision;
+    out->decision = form->decision;
     out->rank = 1;
     out->shape[0] = bytes;
 }
 
-static void add_scales(writer *w, const oct_decision *decision, const char *layer)
+static void add_scales(writer *w, const fp8_form *form, const char *layer)
 {
     const bool is_legacy = w->dialect == OCT_DIALECT_COMFY_LEGACY;
     oct_arena *arena = &w->outputs->arena;
-    const char *weight = is_legacy ? "scale_weight" : "weight_scale";
-    const char *input = is_legacy ? "scale_input" : "input_scale";
+    const char *weight =
+        oct_arena_print(arena, "%s.%s", layer, is_legacy ? "scale_weight" : "weight_scale");
+    const char *input =
+        oct_arena_print(arena, "%s.%s", layer, is_legacy ? "scale_input" : "input_scale");
 
-    oct_out_tensor *out =
-        add(w, oct_arena_print(arena, "%s.%s", layer, weight), OCT_F32, OCT_EMIT_WEIGHT_SCALE);
-    out->decision = decision;
-    if (decision->inputs != OCT_INPUTS_STATIC) return;
-    out = add_bytes(w, oct_arena_print(arena, "%s.%s", layer, input), OCT_F32,
-                    &decision->input_scale, sizeof(float));
-    out->decision = decision;
+    oct_out_tensor *out = form->decision
+                              ? add(w, weight, OCT_F32, OCT_EMIT_WEIGHT_SCALE)
+                              : add_bytes(w, weight, OCT_F32, &form->weight_scale, sizeof(float));
+    out->decision = form->decision;
+    if (form->input_scale == 0) return;
+    out = add_bytes(w, input, OCT_F32, &form->input_scale, sizeof(float));
+    out->decision = form->decision;
 }
 
-static void add_fp8_layer(writer *w, const oct_decision *decision)
+static void add_fp8(writer *w, const fp8_form *form)
 {
+    const oct_source_tensor *weight = form->weight;
     oct_arena *arena = &w->outputs->arena;
-    const char *layer =
-        oct_arena_print(arena, "%s%s", output_prefix(w->source), decision->layer->name);
+    const char *prefix = output_prefix(w, weight);
+    const char *name = oct_arena_print(arena, "%s%s", prefix, weight->name);
+    const char *layer = oct_arena_copy_n(arena, name, strlen(name) - strlen(".weight"));
+    struct component_forms *of = &w->of[weight->component];
 
-    oct_out_tensor *out =
-        add(w, oct_arena_print(arena, "%s.weight", layer), OCT_F8_E4M3, OCT_EMIT_CODES);
-    out->decision = decision;
-    out->rank = 2;
-    out->shape[0] = decision->layer->out_features;
-    out->shape[1] = decision->layer->in_features;
-    if (w->dialect != OCT_DIALECT_CAST) add_scales(w, decision, layer);
-    if (w->dialect == OCT_DIALECT_COMFY) add_quant_marker(w, decision, layer);
+    oct_out_tensor *out = add(w, name, form->decision ? OCT_F8_E4M3 : weight->dtype,
+                              form->decision ? OCT_EMIT_CODES : OCT_EMIT_COPY);
+    out->decision = form->decision;
+    out->source = form->decision ? NULL : weight;
+    out->rank = weight->rank;
+    memcpy(out->shape, weight->shape, sizeof out->shape);
+    if (w->dialect != OCT_DIALECT_CAST) add_scales(w, form, layer);
+    if (w->dialect == OCT_DIALECT_COMFY) add_quant_marker(w, form, layer);
+
+    // Names come from the layer table: nothing in them needs escaping.
+    fprintf(w->metadata, "%s\"%s\": ", of->n ? ", " : "", layer);
+    print_marker(w->metadata, form);
+    of->prefix = prefix;
+    of->n++;
+    of->n_full_precision += form->is_full_precision;
 }
 
-static void add_legacy_marker(writer *w)
-{
-    const bool is_full_precision = w->plan->n_static < w->plan->n_fp8;
-    const char *name =
-        oct_arena_print(&w->outputs->arena, "%s" OCT_FP8_MARKER, output_prefix(w->source));
+// ---- A whole file.
 
+static void add_legacy_marker(writer *w, const struct component_forms *of)
+{
+    const char *name = oct_arena_print(&w->outputs->arena, "%s" OCT_FP8_MARKER, of->prefix);
+
+    // It speaks for all layers: one that needs 16-bit products decides.
     oct_out_tensor *out =
-        add_bytes(w, name, OCT_F8_E4M3, (const uint8_t[2]){0}, is_full_precision ? 2 : 0);
+        add_bytes(w, name, OCT_F8_E4M3, (const uint8_t[2]){0}, of->n_full_precision ? 2 : 0);
     out->rank = 1;
     out->shape[0] = out->n_bytes;
 }
@@ -151,15 +188,56 @@ static bool is_written(const writer *w, const oct_source_tensor *tensor)
     return tensor->parts[0].stored->file == &w->source->checkpoint.files[0];
 }
 
+static int compare_outputs(const void *left, const void *right)
+{
+    return strcmp(((const oct_out_tensor *)left)->name, ((const oct_out_tensor *)right)->name);
+}
+
+static bool holds_denoiser_alone(const oct_source *source)
+{
+    if (is_denoiser_alone(source)) return true;
+    for (size_t i = 0; i < source->n_tensors; i++) {
+        if (source->tensors[i].component != OCT_DENOISER) return false;
+    }
+    return *source->denoiser_prefix == '\0';
+}
+
+static void begin(writer *w, oct_outputs *outputs, const oct_source *source, oct_dialect dialect,
+                  char **metadata, size_t *metadata_bytes)
+{
+    *outputs = (oct_outputs){0};
+    *w = (writer){.outputs = outputs,
+                  .source = source,
+                  .dialect = dialect,
+                  .is_renamed = is_denoiser_alone(source)};
+    w->metadata = open_memstream(metadata, metadata_bytes);
+    if (!w->metadata) abort();
+}
+
+static void end(writer *w, char **metadata)
+{
+    oct_outputs *outputs = w->outputs;
+
+    if (fclose(w->metadata)) abort();  // only memory can fail here
+    for (int i = 0; i < OCT_COMPONENT_COUNT; i++) {
+        if (w->dialect == OCT_DIALECT_COMFY_LEGACY && w->of[i].n) add_legacy_marker(w, &w->of[i]);
+    }
+    if (w->dialect == OCT_DIALECT_COMFY && w->of[OCT_DENOISER].n &&
+        holds_denoiser_alone(w->source)) {
+        outputs->metadata = oct_arena_print(
+            &outputs->arena, "{\"format_version\": \"1.0\", \"layers\": {%s}}", *metadata);
+    }
+    free(*metadata);
+    qsort(outputs->tensors, outputs->n_tensors, sizeof *outputs->tensors, compare_outputs);
+}
+
+// ---- By a plan.
+
 static oct_status check_no_scales(const oct_source *source, oct_err *err)
 {
-    char layer[256];
-
     for (size_t i = 0; i < source->n_tensors; i++) {
         const oct_source_tensor *tensor = &source->tensors[i];
-        if (tensor->component == OCT_DENOISER &&
-            (strcmp(tensor->name, OCT_FP8_MARKER) == 0 ||
-             oct_name_of_scaled_layer(tensor->name, layer, sizeof layer))) {
+        if (tensor->component == OCT_DENOISER && oct_source_is_companion(tensor)) {
             return oct_fail(err, OCT_EFORMAT, "'%s' belongs to an FP8 model, but no weight is FP8",
                             tensor->name);
         }
@@ -186,87 +264,158 @@ static oct_status check_carried(const oct_plan *plan, oct_dialect dialect, oct_e
     return OCT_OK;
 }
 
-static int compare_outputs(const void *left, const void *right)
-{
-    return strcmp(((const oct_out_tensor *)left)->name, ((const oct_out_tensor *)right)->name);
-}
-
-static void add_all(writer *w)
+static void add_planned(writer *w, const oct_plan *plan)
 {
     const oct_source *source = w->source;
     oct_arena scratch = {0};
     const oct_decision **fp8_of = oct_arena_array(&scratch, source->n_tensors, sizeof *fp8_of);
 
-    for (size_t i = 0; i < w->plan->n_decisions; i++) {
-        const oct_decision *decision = &w->plan->decisions[i];
+    for (size_t i = 0; i < plan->n_decisions; i++) {
+        const oct_decision *decision = &plan->decisions[i];
         if (decision->weights == OCT_WEIGHTS_KEEP) continue;
         fp8_of[decision->layer->weight - source->tensors] = decision;
     }
     for (size_t i = 0; i < source->n_tensors; i++) {
-        if (!is_written(w, &source->tensors[i])) continue;
-        if (fp8_of[i]) {
-            add_fp8_layer(w, fp8_of[i]);
-        } else {
-            add_copy(w, &source->tensors[i]);
+        const oct_source_tensor *tensor = &source->tensors[i];
+        if (!is_written(w, tensor)) continue;
+        if (!fp8_of[i]) {
+            add_copy(w, tensor);
+            continue;
         }
+        add_fp8(w, &(fp8_form){.weight = tensor,
+                               .decision = fp8_of[i],
+                               .is_full_precision = fp8_of[i]->inputs == OCT_INPUTS_NONE,
+                               .input_scale = fp8_of[i]->input_scale});
     }
-    if (w->dialect == OCT_DIALECT_COMFY_LEGACY && w->plan->n_fp8 > 0) add_legacy_marker(w);
     oct_arena_deinit(&scratch);
 }
 
 oct_status oct_outputs_init(oct_outputs *outputs, const oct_source *source, const oct_plan *plan,
                             oct_dialect dialect, oct_err *err)
 {
+    char *metadata = NULL;
+    size_t bytes = 0;
+    writer w;
+
     assert(dialect >= OCT_DIALECT_COMFY && dialect <= OCT_DIALECT_CAST);
     *outputs = (oct_outputs){0};
     oct_status st = check_no_scales(source, err);
     if (!st) st = check_carried(plan, dialect, err);
     if (st) return st;
-    // A layer adds at most two scales and a marker.
-    const size_t n_max = source->n_tensors + 3 * plan->n_fp8 + 1;
-    outputs->tensors = oct_arena_array(&outputs->arena, n_max, sizeof *outputs->tensors);
-    add_all(&(writer){outputs, source, plan, dialect, is_denoiser_alone(source)});
-    qsort(outputs->tensors, outputs->n_tensors, sizeof *outputs->tensors, compare_outputs);
+    begin(&w, outputs, source, dialect, &metadata, &bytes);
+    add_planned(&w, plan);
+    end(&w, &metadata);
     return OCT_OK;
+}
+
+// ---- As it is.
+
+void oct_outputs_init_plain(oct_outputs *outputs, const oct_source *source)
+{
+    char *metadata = NULL;
+    size_t bytes = 0;
+    writer w;
+
+    begin(&w, outputs, source, OCT_DIALECT_NONE, &metadata, &bytes);
+    for (size_t i = 0; i < source->n_tensors; i++) {
+        if (is_written(&w, &source->tensors[i])) add_copy(&w, &source->tensors[i]);
+    }
+    end(&w, &metadata);
+}
+
+// ---- The same codes in another dialect.
+
+static bool is_fp8_weight(const oct_source_tensor *tensor)
+{
+    return (tensor->dtype == OCT_F8_E4M3 || tensor->dtype == OCT_F8_E5M2) &&
+           oct_name_ends_with(tensor->name, ".weight");
+}
+
+// What `to` cannot say of a layer that is there.
+static oct_status check_form(const fp8_form *form, oct_dialect to, oct_err *err)
+{
+    const char *name = form->weight->name;
+    const bool is_static = form->input_scale > 0;
+
+    if (to == OCT_DIALECT_CAST && (form->weight_scale != 1 || is_static)) {
+        return oct_fail(err, OCT_EUNSUPPORTED,
+                        "'%s' has a scale of %.9g: dialect 'cast' has no scales", name,
+                        (double)(form->weight_scale != 1 ? form->weight_scale : form->input_scale));
+    }
+    if (to != OCT_DIALECT_CAST && form->weight->dtype != OCT_F8_E4M3) {
+        return oct_fail(err, OCT_EUNSUPPORTED, "'%s' has type %s, which only dialect 'cast' has",
+                        name, oct_dtype_name(form->weight->dtype));
+    }
+    return OCT_OK;
+}
+
+static oct_status read_form(const writer *w, oct_dialect from, const oct_source_tensor *weight,
+                            fp8_form *form, oct_err *err)
+{
+    oct_fp8_layer fp8;
+
+    const oct_status st = oct_dialect_read_weight(w->source, from, weight, &fp8, err);
+    if (st) return st;
+    *form = (fp8_form){.weight = weight,
+                       .is_full_precision = fp8.is_marked_full_precision,
+                       .weight_scale = fp8.weight_scale,
+                       .input_scale = fp8.input_scale};
+    return check_form(form, w->dialect, err);
+}
+
+static oct_status respell(writer *w, oct_err *err)
+{
+    oct_dialect from[OCT_COMPONENT_COUNT];
+    oct_status st = OCT_OK;
+
+    for (int i = 0; i < OCT_COMPONENT_COUNT; i++) {
+        from[i] = oct_dialect_detect_component(w->source, (oct_component)i);
+    }
+    for (size_t i = 0; i < w->source->n_tensors && !st; i++) {
+        const oct_source_tensor *tensor = &w->source->tensors[i];
+        fp8_form form;
+        if (!is_written(w, tensor) || oct_source_is_companion(tensor)) continue;
+        if (tensor->rank != 2 || !is_fp8_weight(tensor)) {
+            add_copy(w, tensor);
+            continue;
+        }
+        st = read_form(w, from[tensor->component], tensor, &form, err);
+        if (!st) add_fp8(w, &form);
+    }
+    return st;
+}
+
+// One marker speaks for all layers of a component.
+static oct_status check_legacy(const writer *w, oct_err *err)
+{
+    for (int i = 0; i < OCT_COMPONENT_COUNT; i++) {
+        const struct component_forms *of = &w->of[i];
+        if (of->n_full_precision == 0 || of->n_full_precision == of->n) continue;
+        return oct_fail(err, OCT_EUNSUPPORTED,
+                        "%zu of %zu FP8 layers of the %s are computed in 16 bit: dialect "
+                        "'comfy-legacy' says it of all or none",
+                        of->n_full_precision, of->n, oct_component_name((oct_component)i));
+    }
+    return OCT_OK;
+}
+
+oct_status oct_outputs_init_respelled(oct_outputs *outputs, const oct_source *source,
+                                      oct_dialect to, oct_err *err)
+{
+    char *metadata = NULL;
+    size_t bytes = 0;
+    writer w;
+
+    begin(&w, outputs, source, to, &metadata, &bytes);
+    oct_status st = respell(&w, err);
+    if (!st && to == OCT_DIALECT_COMFY_LEGACY) st = check_legacy(&w, err);
+    end(&w, &metadata);
+    if (st) oct_outputs_deinit(outputs);
+    return st;
 }
 
 void oct_outputs_deinit(oct_outputs *outputs)
 {
     oct_arena_deinit(&outputs->arena);
     *outputs = (oct_outputs){0};
-}
-
-static bool holds_denoiser_alone(const oct_source *source)
-{
-    if (is_denoiser_alone(source)) return true;
-    for (size_t i = 0; i < source->n_tensors; i++) {
-        if (source->tensors[i].component != OCT_DENOISER) return false;
-    }
-    return *source->denoiser_prefix == '\0';
-}
-
-const char *oct_outputs_metadata(oct_outputs *outputs, const oct_source *source,
-                                 const oct_plan *plan, oct_dialect dialect)
-{
-    char *text = NULL;
-    size_t bytes = 0, n = 0;
-
-    if (dialect != OCT_DIALECT_COMFY || plan->n_fp8 == 0 || !holds_denoiser_alone(source)) {
-        return NULL;
-    }
-    FILE *out = open_memstream(&text, &bytes);
-    if (!out) abort();
-    fprintf(out, "{\"format_version\": \"1.0\", \"layers\": {");
-    for (size_t i = 0; i < plan->n_decisions; i++) {
-        const oct_decision *decision = &plan->decisions[i];
-        if (decision->weights == OCT_WEIGHTS_KEEP) continue;
-        // Names come from the layer table: nothing in them needs escaping.
-        fprintf(out, "%s\"%s\": {%s}", n++ ? ", " : "", decision->layer->name,
-                decision->inputs == OCT_INPUTS_STATIC ? FP8 : FULL_PRECISION);
-    }
-    fprintf(out, "}}");
-    if (fclose(out)) abort();  // only memory can fail here
-    const char *copy = oct_arena_copy_n(&outputs->arena, text, bytes);
-    free(text);
-    return copy;
 }

@@ -4,25 +4,31 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/cli.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "kernels/kernels.h"
+#include "ptq/decoding.h"
 #include "quantize/show.h"
 #include "quantize/write.h"
 
 typedef struct quantize_options {
     const char *model, *policy, *calibration, *out, *dialect;
+    const char *dequantize, *redialect;
     double qmax;
-    bool plan, require_calibration, no_source_digest, no_sha256;
+    bool requantize, plan, require_calibration, no_source_digest, no_sha256;
     oct_general general;
 } quantize_options;
 
 typedef struct quantize_job {
     quantize_options o;
-    oct_dialect dialect;
+    oct_writing writing;
+    oct_dialect dialect, from;  // from: of the source
+    oct_dtype decoded;          // with --dequantize
+    size_t n_decoded;           // tensors
     oct_source source;
     oct_denoiser denoiser;
     oct_policy policy;
@@ -30,21 +36,82 @@ typedef struct quantize_job {
     oct_plan plan;
 } quantize_job;
 
+// Conversions take no options of quantization.
+static oct_status check_conversion(quantize_job *job, oct_err *err)
+{
+    const quantize_options *o = &job->o;
+    const char *option = o->dequantize ? "dequantize" : "redialect";
+    const char *other = o->policy                       ? "policy"
+                        : o->calibration                ? "calibration"
+                        : o->plan                       ? "plan"
+                        : o->requantize                 ? "requantize"
+                        : o->dequantize && o->redialect ? "redialect"
+                                                        : NULL;
+    if (other) {
+        return oct_fail(err, OCT_EUSAGE, "options '--%s' and '--%s' exclude each other", option,
+                        other);
+    }
+    if (o->dequantize) {
+        job->writing = OCT_WRITE_DECODED;
+        job->decoded = strcmp(o->dequantize, "f16") == 0 ? OCT_F16 : OCT_BF16;
+        if (job->decoded == OCT_F16 || strcmp(o->dequantize, "bf16") == 0) return OCT_OK;
+        return oct_fail(err, OCT_EUSAGE, "type '%s' is not f16 or bf16", o->dequantize);
+    }
+    job->writing = OCT_WRITE_RESPELLED;
+    return OCT_OK;
+}
+
 static oct_status check_options(quantize_job *job, oct_err *err)
 {
     const quantize_options *o = &job->o;
+    const bool is_conversion = o->dequantize || o->redialect;
     if (!o->model) return oct_fail(err, OCT_EUSAGE, "option '--model' is missing");
-    if (!o->policy) return oct_fail(err, OCT_EUSAGE, "option '--policy' is missing");
+    if (!o->policy && !is_conversion) {
+        return oct_fail(err, OCT_EUSAGE, "option '--policy' is missing");
+    }
     if (!o->out && !o->plan) {
         return oct_fail(err, OCT_EUSAGE, "option '--out' is missing (or '--plan')");
     }
-    if (!oct_dialect_parse(o->dialect, &job->dialect)) {
-        return oct_fail(err, OCT_EUSAGE, "dialect '%s' is not comfy, comfy-legacy or cast", o->dialect);
+    const char *dialect = o->redialect ? o->redialect : o->dialect;
+    if (!oct_dialect_parse(dialect, &job->dialect)) {
+        return oct_fail(err, OCT_EUSAGE, "dialect '%s' is not comfy, comfy-legacy or cast",
+                        dialect);
     }
     if (!(o->qmax > 0 && o->qmax <= 448)) {
         return oct_fail(err, OCT_EUSAGE, "qmax %g is not in (0, 448]", o->qmax);
     }
-    return OCT_OK;
+    return is_conversion ? check_conversion(job, err) : OCT_OK;
+}
+
+// Of the first component that is FP8.
+static oct_dialect find_dialect(const oct_source *source)
+{
+    oct_dialect dialect = OCT_DIALECT_NONE;
+    for (oct_component i = 0; i < OCT_COMPONENT_COUNT && dialect == OCT_DIALECT_NONE; i++) {
+        dialect = oct_dialect_detect_component(source, i);
+    }
+    return dialect;
+}
+
+static oct_status open_source(quantize_job *job, oct_err *err)
+{
+    const quantize_options *o = &job->o;
+    oct_source *source = &job->source;
+    oct_status st = oct_source_open(source, &(oct_model_paths){.model = o->model}, err);
+    if (st) return st;
+    job->from = find_dialect(source);
+    if (job->writing != OCT_WRITE_QUANTIZED && job->from == OCT_DIALECT_NONE) {
+        st = oct_fail(err, OCT_EUNSUPPORTED, "no weight in it is FP8");
+    } else if (job->writing == OCT_WRITE_DECODED) {
+        st = oct_source_decode(source, OCT_EVERY_COMPONENT, job->decoded, &job->n_decoded, err);
+    } else if (job->writing == OCT_WRITE_QUANTIZED && o->requantize) {
+        st = oct_source_decode(source, 1u << OCT_DENOISER, OCT_F32, &job->n_decoded, err);
+    } else if (job->writing == OCT_WRITE_QUANTIZED && oct_dialect_detect(source)) {
+        st = oct_fail(err, OCT_EUNSUPPORTED,
+                      "the model is FP8 already (dialect %s): a second rounding needs --requantize",
+                      oct_dialect_name(job->from));
+    }
+    return st ? oct_wrap(err, st, "'%s'", o->model) : OCT_OK;
 }
 
 static oct_status make_plan(quantize_job *job, oct_err *err)
@@ -56,7 +123,7 @@ static oct_status make_plan(quantize_job *job, oct_err *err)
         st = oct_calibration_load(&job->calibration, o->calibration, err);
         if (st) return st;
     }
-    st = oct_source_open(&job->source, &(oct_model_paths){.model = o->model}, err);
+    st = open_source(job, err);
     if (st) return st;
     st = oct_denoiser_init(&job->denoiser, &job->source, err);
     if (st) return oct_wrap(err, st, "'%s'", o->model);
@@ -96,55 +163,85 @@ static void add_digest(cJSON *object, const char *key, const char *hex)
     if (*hex) cJSON_AddStringToObject(object, key, hex);  // else it was not wanted
 }
 
+static void add_result(const quantize_job *job, cJSON *object)
+{
+    const oct_plan *plan = &job->plan;
+    if (job->writing != OCT_WRITE_DECODED) {
+        cJSON_AddStringToObject(object, "dialect", oct_dialect_name(job->dialect));
+    }
+    if (job->writing != OCT_WRITE_QUANTIZED) {
+        cJSON_AddStringToObject(object, "source_dialect", oct_dialect_name(job->from));
+        return;
+    }
+    cJSON_AddStringToObject(object, "policy", job->policy.name);
+    cJSON_AddNumberToObject(object, "layers_fp8", (double)plan->n_fp8);
+    cJSON_AddNumberToObject(object, "layers_static", (double)plan->n_static);
+}
+
+static void report_json(const quantize_job *job, const oct_written *written, double elapsed_s)
+{
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "tool", "quantize");
+    cJSON_AddStringToObject(object, "out", job->o.out);
+    add_result(job, object);
+    add_digest(object, "sha256", written->sha256);
+    add_digest(object, "source_sha256", written->source_sha256);
+    cJSON_AddStringToObject(object, "denoiser_xxh3", written->denoiser_xxh3);
+    cJSON_AddNumberToObject(object, "source_bytes", (double)written->source_bytes);
+    cJSON_AddNumberToObject(object, "file_bytes", (double)written->file_bytes);
+    cJSON_AddNumberToObject(object, "elapsed_s", elapsed_s);
+    print_json(object);
+}
+
 static void report(const quantize_job *job, const oct_written *written, double elapsed_s)
 {
     const oct_plan *plan = &job->plan;
+    char what[160];
     if (job->o.general.json) {
-        cJSON *object = cJSON_CreateObject();
-        cJSON_AddStringToObject(object, "tool", "quantize");
-        cJSON_AddStringToObject(object, "out", job->o.out);
-        cJSON_AddStringToObject(object, "dialect", oct_dialect_name(job->dialect));
-        cJSON_AddStringToObject(object, "policy", job->policy.name);
-        add_digest(object, "sha256", written->sha256);
-        add_digest(object, "source_sha256", written->source_sha256);
-        cJSON_AddStringToObject(object, "denoiser_xxh3", written->denoiser_xxh3);
-        cJSON_AddNumberToObject(object, "layers_fp8", (double)plan->n_fp8);
-        cJSON_AddNumberToObject(object, "layers_static", (double)plan->n_static);
-        cJSON_AddNumberToObject(object, "source_bytes", (double)written->source_bytes);
-        cJSON_AddNumberToObject(object, "file_bytes", (double)written->file_bytes);
-        cJSON_AddNumberToObject(object, "elapsed_s", elapsed_s);
-        print_json(object);
+        report_json(job, written, elapsed_s);
         return;
     }
+    switch (job->writing) {
+    case OCT_WRITE_DECODED:
+        snprintf(what, sizeof what, "%zu FP8 tensors to %s", job->n_decoded,
+                 oct_dtype_name(job->decoded));
+        break;
+    case OCT_WRITE_RESPELLED:
+        snprintf(what, sizeof what, "dialect %s to %s", oct_dialect_name(job->from),
+                 oct_dialect_name(job->dialect));
+        break;
+    default:
+        snprintf(what, sizeof what, "%zu of %zu layers in FP8, %zu with a static input scale",
+                 plan->n_fp8, plan->n_decisions, plan->n_static);
+    }
     printf("%s%s%s\n", written->sha256, *written->sha256 ? "  " : "", job->o.out);
-    oct_note("%zu of %zu layers in FP8, %zu with a static input scale; %" PRIu64 " -> %" PRIu64
-             " bytes in %.1f s",
-             plan->n_fp8, plan->n_decisions, plan->n_static, written->source_bytes,
+    oct_note("%s; %" PRIu64 " -> %" PRIu64 " bytes in %.1f s", what, written->source_bytes,
              written->file_bytes, elapsed_s);
 }
 
 static oct_status run(quantize_job *job, oct_err *err)
 {
     const double started_s = oct_now_s();
+    const bool has_plan = !job->o.dequantize && !job->o.redialect;
     oct_status st = check_options(job, err);
-    if (!st) st = make_plan(job, err);
+    if (!st) st = has_plan ? make_plan(job, err) : open_source(job, err);
     if (st) return st;
     if (job->o.plan) {
         show_plan(job);
         return OCT_OK;
     }
     oct_written written;
-    st = oct_write_checkpoint(
-        &written,
-        &(oct_write_params){
-            .source = &job->source,
-            .plan = &job->plan,
-            .dialect = job->dialect,
-            .out = job->o.out,
-            .no_source_digest = job->o.no_source_digest,
-            .no_sha256 = job->o.no_sha256,
-        },
-        err);
+    st = oct_write_checkpoint(&written,
+                              &(oct_write_params){
+                                  .source = &job->source,
+                                  .writing = job->writing,
+                                  .plan = has_plan ? &job->plan : NULL,
+                                  .dialect = job->dialect,
+                                  .out = job->o.out,
+                                  .no_source_digest = job->o.no_source_digest,
+                                  .no_sha256 = job->o.no_sha256,
+                              },
+                              err);
     if (!st) report(job, &written, oct_now_s() - started_s);
     return st;
 }
@@ -155,7 +252,7 @@ int main(int argc, char **argv)
     quantize_options *o = &job.o;
     const oct_opt opts[] = {
         OPT_GROUP("Input and output"),
-        OPT_TEXT("model", "PATH", &o->model, "16-bit checkpoint or diffusers folder to read"),
+        OPT_TEXT("model", "PATH", &o->model, "checkpoint or diffusers folder to read"),
         OPT_TEXT("out", "FILE", &o->out,
                  "FP8 checkpoint to write, FILE.xxh3 and FILE.sha256; replaced only when complete"),
         OPT_TEXT("dialect", "NAME", &o->dialect, "comfy, comfy-legacy or cast (default: comfy)"),
@@ -168,11 +265,17 @@ int main(int argc, char **argv)
                  "fail when a static layer has no range (default: make it weight-only)"),
         OPT_NUMBER("qmax", "Q", &o->qmax,
                    "code that the largest value gets, up to 448 (default: 448)"),
+        OPT_FLAG("requantize", &o->requantize,
+                 "take an FP8 model, too: decode it first, then quantize its values"),
         OPT_FLAG("no-source-digest", &o->no_source_digest,
                  "leave the source's SHA-256 out of the metadata"),
         OPT_FLAG("no-sha256", &o->no_sha256,
                  "compute no SHA-256 at all: no FILE.sha256, no source digest"),
         OPT_FLAG("plan", &o->plan, "print every decision and the sizes; write nothing"),
+        OPT_GROUP("Converting an FP8 model instead"),
+        OPT_TEXT("dequantize", "TYPE", &o->dequantize,
+                 "write its values in f16 or bf16, without scales and markers"),
+        OPT_TEXT("redialect", "NAME", &o->redialect, "write the same codes in another dialect"),
         OPT_GENERAL(&o->general),
         OPT_END,
     };

@@ -14,12 +14,10 @@
 #include "common/manifest.h"
 #include "common/progress.h"
 #include "common/safetensors.h"
-#include "common/version.h"
 #include "common/xxh3_table.h"
 #include "ptq/source_digest.h"
+#include "quantize/metadata.h"
 #include "quantize/stream.h"
-
-static const char no_digest[] = "----------------------------------------------------------------";
 
 typedef struct write_job {
     const oct_write_params *params;
@@ -79,55 +77,30 @@ static oct_status refuse_inputs(const oct_write_params *params, oct_err *err)
     return OCT_OK;
 }
 
-// Digests of the source's bytes are wrong for the output's.
-static bool is_stale(const char *key)
-{
-    return !strncmp(key, "sshs_", 5) || !strcmp(key, "modelspec.hash_sha256") ||
-           !strncmp(key, "octavo.", 7) || !strcmp(key, "_quantization_metadata");
-}
-
-static bool has_source_digest(const oct_write_params *params)
-{
-    return !params->no_source_digest && !params->no_sha256;
-}
-
-static void add_metadata(write_job *job)
+static oct_status list_outputs(write_job *job, oct_err *err)
 {
     const oct_write_params *p = job->params;
-    const oct_plan_params *plan = &p->plan->params;
-    oct_st_writer *writer = &job->writer;
-    if (!p->source->checkpoint.is_diffusers) {
-        const oct_safetensors *file = &p->source->checkpoint.files[0];
-        for (size_t i = 0; i < file->n_meta; i++) {
-            if (is_stale(file->meta[i].key)) continue;
-            oct_st_writer_add_meta(writer, file->meta[i].key, file->meta[i].value);
-        }
+    switch (p->writing) {
+    case OCT_WRITE_DECODED:
+        oct_outputs_init_plain(&job->outputs, p->source);
+        return OCT_OK;
+    case OCT_WRITE_RESPELLED:
+        return oct_outputs_init_respelled(&job->outputs, p->source, p->dialect, err);
+    default:
+        return oct_outputs_init(&job->outputs, p->source, p->plan, p->dialect, err);
     }
-    char qmax[32];
-    snprintf(qmax, sizeof qmax, "%.9g", (double)plan->qmax);
-    oct_st_writer_add_meta(writer, "octavo.version", oct_version());
-    oct_st_writer_add_meta(writer, "octavo.dialect", oct_dialect_name(p->dialect));
-    oct_st_writer_add_meta(writer, "octavo.qmax", qmax);
-    oct_st_writer_add_meta(writer, "octavo.policy", plan->policy->name);
-    oct_st_writer_add_meta(writer, "octavo.policy_sha256", plan->policy->sha256);
-    if (has_source_digest(p)) oct_st_writer_add_meta(writer, "octavo.source_sha256", no_digest);
-    if (plan->calibration) {
-        oct_st_writer_add_meta(writer, "octavo.calibration_sha256", plan->calibration->sha256);
-    }
-    const char *markers = oct_outputs_metadata(&job->outputs, p->source, p->plan, p->dialect);
-    if (markers) oct_st_writer_add_meta(writer, "_quantization_metadata", markers);
 }
 
 static oct_status begin(write_job *job, oct_err *err)
 {
     const oct_write_params *p = job->params;
-    oct_status st = oct_outputs_init(&job->outputs, p->source, p->plan, p->dialect, err);
+    oct_status st = list_outputs(job, err);
     if (st) return st;
     for (size_t i = 0; i < job->outputs.n_tensors; i++) {
         const oct_out_tensor *t = &job->outputs.tensors[i];
         oct_st_writer_add(&job->writer, t->name, t->dtype, t->rank, t->shape);
     }
-    add_metadata(job);
+    oct_metadata_add(&job->writer, p, &job->outputs);
     job->source_digests =
         oct_arena_array(&job->arena, p->source->n_tensors, sizeof *job->source_digests);
     job->output_digests =
@@ -219,12 +192,13 @@ static oct_status finish(write_job *job, oct_written *written, digest_thread *di
 {
     const oct_write_params *p = job->params;
     oct_source_denoiser_digest(p->source, job->source_digests, written->denoiser_xxh3);
-    oct_status st = oct_plan_check_model(p->plan, written->denoiser_xxh3, err);
+    oct_status st = OCT_OK;
+    if (p->plan) st = oct_plan_check_model(p->plan, written->denoiser_xxh3, err);
     if (st) return st;
     st = digest_join(digest, err);
     if (st) return st;
     memcpy(written->source_sha256, digest->hex, sizeof digest->hex);
-    if (has_source_digest(p)) {
+    if (oct_metadata_has_source(p)) {
         st = oct_st_writer_patch_meta(&job->writer, "octavo.source_sha256", digest->hex, err);
     }
     for (size_t i = 0; i < p->source->checkpoint.n_files && !st; i++) {
@@ -241,7 +215,7 @@ oct_status oct_write_checkpoint(oct_written *written, const oct_write_params *pa
 
     oct_status st = refuse_inputs(params, err);
     if (!st) st = begin(&job, err);
-    if (!st && has_source_digest(params)) st = digest_start(&digest, params->source, err);
+    if (!st && oct_metadata_has_source(params)) st = digest_start(&digest, params->source, err);
     if (!st) st = write_tensors(&job, err);
     written->source_bytes = job.progress.done;
     if (!st) st = finish(&job, written, &digest, err);

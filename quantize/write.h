@@ -13,10 +13,17 @@
 #include "ptq/plan.h"
 #include "ptq/source.h"
 
+typedef enum oct_writing {
+    OCT_WRITE_QUANTIZED,  // the source by a plan
+    OCT_WRITE_DECODED,    // the source as it is, after oct_source_decode()
+    OCT_WRITE_RESPELLED,  // the source's codes in another dialect
+} oct_writing;
+
 typedef struct oct_write_params {
     const oct_source *source;
-    const oct_plan *plan;
-    oct_dialect dialect;
+    oct_writing writing;
+    const oct_plan *plan;    // QUANTIZED only
+    oct_dialect dialect;     // not DECODED
     const char *out;         // FILE; FILE.xxh3 and FILE.sha256 follow when it is there
     bool no_source_digest;   // leave the source's SHA-256 out
     bool no_sha256;          // that, and write no FILE.sha256 (an old one is removed)
@@ -29,7 +36,5 @@ typedef struct oct_written {
     uint64_t file_bytes, source_bytes;   // written; read
 } oct_written;
 
-// Metadata of the file: "octavo.*" keys (version, dialect, policy and digests, qmax), the source
-// file's own entries except digests that no longer hold, and ComfyUI's header form of the markers
-// where that is safe. Nothing is left behind on failure. OCT_EUSAGE when `out` is an input.
+// Metadata of the file: quantize/metadata.h. Nothing is left behind on failure. OCT_EUSAGE when `out` is an input.
 oct_status oct_write_checkpoint(oct_written *written, const oct_write_params *params, oct_err *err);

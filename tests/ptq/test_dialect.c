@@ -181,8 +181,7 @@ static void check_naming(const char *naming, const char *policy, bool is_calibra
         model_file file = make_file(naming);
         job j;
         begin_job(&j, &file, policy, is_calibrated, dialects[i]);
-        const char *metadata =
-            oct_outputs_metadata(&j.outputs, &j.model.source, &j.plan, dialects[i]);
+        const char *metadata = j.outputs.metadata;
         check_read_back(&j, write_output(&j, NULL));
         if (metadata) check_read_back(&j, write_output(&j, metadata));
         end_job(&j);
@@ -229,7 +228,7 @@ static void everything_else_in_the_file_is_kept(void)
     model_add(&file, "text_encoders.clip_l.logit_scale", OCT_F32, 0, NULL, NULL);
     begin_job(&j, &file, "mlp", true, OCT_DIALECT_COMFY);
     CHECK(j.outputs.n_tensors == file.n_tensors + 3 * 6);
-    CHECK(!oct_outputs_metadata(&j.outputs, &j.model.source, &j.plan, OCT_DIALECT_COMFY));
+    CHECK(!j.outputs.metadata);
     const oct_out_tensor *out = find_output(&j, "first_stage_model.decoder.mid.attn_1.q.weight");
     CHECK(out && out->emit == OCT_EMIT_COPY && out->rank == 2 && out->shape[1] == 3);
     CHECK(find_output(&j, "text_encoders.t5xxl.transformer.scaled_fp8"));
@@ -308,18 +307,19 @@ static void header_repeats_the_markers(void)
 
     begin_job(&j, &file, "edges-kept", true, OCT_DIALECT_COMFY);  // nothing is left at depth 2
     CHECK(j.plan.n_fp8 == 0);
-    CHECK(!oct_outputs_metadata(&j.outputs, &j.model.source, &j.plan, OCT_DIALECT_COMFY));
+    CHECK(!j.outputs.metadata);
     end_job(&j);
     begin_job(&j, &file, "like-tensorrt", false, OCT_DIALECT_COMFY);
-    const char *text =
-        oct_outputs_metadata(&j.outputs, &j.model.source, &j.plan, OCT_DIALECT_COMFY);
-    const char *start =
-        "{\"format_version\": \"1.0\", \"layers\": {\"joint_blocks.0.x_block.adaLN_modulation.1\": "
-        "{\"format\": \"float8_e4m3fn\", \"full_precision_matrix_mult\": true}, "
-        "\"joint_blocks.0.context_block.adaLN_modulation.1\": {";
+    const char *text = j.outputs.metadata;
+    const char *start = "{\"format_version\": \"1.0\", \"layers\": {"
+                        "\"joint_blocks.0.context_block.adaLN_modulation.1\": "
+                        "{\"format\": \"float8_e4m3fn\", \"full_precision_matrix_mult\": true}, "
+                        "\"joint_blocks.0.context_block.attn.proj\": {";
     CHECK(text && strncmp(text, start, strlen(start)) == 0);
     CHECK(text && strcmp(text + strlen(text) - 3, "}}}") == 0);
-    CHECK(!oct_outputs_metadata(&j.outputs, &j.model.source, &j.plan, OCT_DIALECT_COMFY_LEGACY));
+    end_job(&j);
+    begin_job(&j, &file, "like-tensorrt", false, OCT_DIALECT_COMFY_LEGACY);
+    CHECK(!j.outputs.metadata);
     end_job(&j);
     model_deinit(&file);
 }
@@ -330,7 +330,7 @@ static void prefixed_files_have_no_header_form(void)
     job j;
 
     begin_job(&j, &file, "all", true, OCT_DIALECT_COMFY);
-    CHECK(!oct_outputs_metadata(&j.outputs, &j.model.source, &j.plan, OCT_DIALECT_COMFY));
+    CHECK(!j.outputs.metadata);
     end_job(&j);
     model_deinit(&file);
 }
