@@ -94,5 +94,5 @@ void oct_encode_mx(uint8_t *q, uint8_t *scales, oct_dtype dtype, const void *x, 
 // Widen or decode to binary32: F32 (copied), F16, BF16, F8_E4M3 (times 1), F8_E5M2.
 void oct_widen(float *y, oct_dtype dtype, const void *x, size_t n);
 
-// Decode MXFP8 E4M3: exact but where it underflows. y: [blocks][32].
+// Decode MXFP8 E4M3: exact unless it overflows. y: [blocks][32].
 void oct_decode_mx(float *y, const uint8_t *q, const uint8_t *scales, size_t blocks);

@@ -22,6 +22,18 @@ void oct_gemm(float *y, const float *x, const float *w, const float *bias, float
 void oct_gemm_weights(float *y, const float *x, oct_dtype dtype, const void *w, const float *bias,
                       float scale, size_t m, size_t n, size_t k);
 
+// Weights [n][k] with more scales than one.
+typedef struct oct_gemm_weight {
+    oct_dtype dtype;
+    const void *data;
+    float scale;                  // of the accumulated product
+    const float *row_scales;      // [n], or NULL: y = (x w^T) * (scale * row_scales[n]) + bias
+    const uint8_t *block_scales;  // E8M0 [n][k / 32] of MXFP8 codes, or NULL: decoded in the tiles
+} oct_gemm_weight;
+
+void oct_gemm_scaled(float *y, const float *x, const oct_gemm_weight *w, const float *bias,
+                     size_t m, size_t n, size_t k);
+
 // y = (x - mean) / sqrt(var + eps) * weight + bias per row; biased variance; weight and bias may be
 // NULL. In-place allowed.
 void oct_layer_norm(float *y, const float *x, const float *weight, const float *bias, float eps,

@@ -217,20 +217,55 @@ oct_status oct_linear_load(oct_linear *linear, const oct_source *source, oct_com
     return st;
 }
 
+// Room for the scales of a weight that has many; NULL where it has one.
+static oct_status alloc_scales(oct_linear *linear, oct_granularity granularity, void **scales,
+                               oct_err *err)
+{
+    *scales = NULL;
+    switch (granularity) {
+    case OCT_PER_TENSOR:
+        return OCT_OK;
+    case OCT_PER_CHANNEL:
+        *scales = linear->row_scales = malloc(linear->out * sizeof *linear->row_scales);
+        break;
+    case OCT_PER_MX_BLOCK:
+        *scales = linear->block_scales = malloc(linear->out * (linear->in / OCT_MX_BLOCK));
+        break;
+    }
+    return *scales
+               ? OCT_OK
+               : oct_fail(err, OCT_ENOMEM, "out of memory for the scales of '%s'", linear->name);
+}
+
+// The scales that the file has.
+static oct_status load_scales(oct_linear *linear, const oct_layer *layer, const oct_fp8_layer *fp8,
+                              oct_err *err)
+{
+    void *scales = NULL;
+
+    linear->weight_scale = fp8->weight_scale;
+    linear->input_scale = fp8->is_full_precision ? 0 : fp8->input_scale;
+    const oct_status st = alloc_scales(linear, fp8->granularity, &scales, err);
+    return st || !scales ? st : oct_dialect_read_scales(fp8, layer, scales, err);
+}
+
 // Replace the stored weight by its codes.
 static oct_status quantize_weight(oct_linear *linear, const oct_layer *layer, const oct_plan *plan,
                                   const oct_decision *decision, oct_err *err)
 {
-    uint8_t *codes = malloc(linear->out * linear->in);
+    void *scales = NULL;
 
+    oct_status st = alloc_scales(linear, decision->granularity, &scales, err);
+    if (st) return st;
+    uint8_t *codes = malloc(linear->out * linear->in);
     if (!codes)
         return oct_fail(err, OCT_ENOMEM, "out of memory for %zu codes of '%s'",
                         linear->out * linear->in, layer->name);
-    const oct_status st =
-        oct_plan_encode(plan, layer, linear->weight, codes, &linear->weight_scale, err);
+    st = oct_plan_encode(plan, layer, linear->weight, codes,
+                         scales ? scales : &linear->weight_scale, err);
     free(linear->weight);
     linear->weight = codes;
-    linear->dtype = OCT_F8_E4M3;
+    linear->dtype = decision->weights == OCT_WEIGHTS_E5M2 ? OCT_F8_E5M2 : OCT_F8_E4M3;
     linear->input_scale = decision->input_scale;
     return st;
 }
@@ -248,9 +283,8 @@ oct_status oct_linear_load_layer(oct_linear *linear, const oct_source *source,
     oct_status st = oct_dialect_read(source, oct_dialect_detect(source), of, &fp8, err);
     if (!st) st = load_weight(linear, of->weight, err);
     if (!st && fp8.is_fp8) {
-        linear->weight_scale = fp8.weight_scale;
-        linear->input_scale = fp8.is_full_precision ? 0 : fp8.input_scale;
-    } else if (!st && decision && decision->weights == OCT_WEIGHTS_E4M3) {
+        st = load_scales(linear, of, &fp8, err);
+    } else if (!st && decision && decision->weights != OCT_WEIGHTS_KEEP) {
         st = quantize_weight(linear, of, plan, decision, err);
     }
     if (!st) st = load_bias(linear, of->bias, err);
@@ -262,6 +296,8 @@ void oct_linear_deinit(oct_linear *linear)
 {
     free(linear->weight);
     free(linear->bias);
+    free(linear->row_scales);
+    free(linear->block_scales);
     *linear = (oct_linear){0};
 }
 
@@ -271,11 +307,29 @@ void oct_linear_row(const oct_linear *linear, size_t row, float *values)
 {
     assert(row < linear->out);
     const uint8_t *stored = linear->weight;
+    const size_t in = linear->in, first = row * in;
+    const float scale = linear->weight_scale * (linear->row_scales ? linear->row_scales[row] : 1);
 
-    oct_widen(values, linear->dtype, stored + row * linear->in * element_bytes(linear->dtype),
-              linear->in);
-    if (linear->weight_scale != 1)
-        for (size_t i = 0; i < linear->in; i++) values[i] *= linear->weight_scale;
+    if (linear->block_scales) {
+        oct_decode_mx(values, stored + first, linear->block_scales + first / OCT_MX_BLOCK,
+                      in / OCT_MX_BLOCK);
+        return;
+    }
+    oct_widen(values, linear->dtype, stored + first * element_bytes(linear->dtype), in);
+    if (scale != 1)
+        for (size_t i = 0; i < in; i++) values[i] *= scale;
+}
+
+static void multiply(const oct_linear *linear, float *y, const float *x, size_t rows, float scale)
+{
+    const oct_gemm_weight weight = {
+        .dtype = linear->dtype,
+        .data = linear->weight,
+        .scale = scale,
+        .row_scales = linear->row_scales,
+        .block_scales = linear->block_scales,
+    };
+    oct_gemm_scaled(y, x, &weight, linear->bias, rows, linear->out, linear->in);
 }
 
 static void encode_rows(const oct_linear *linear, uint8_t *codes, float *wide, const float *x,
@@ -301,8 +355,7 @@ static void run_static(const oct_linear *linear, float *y, const float *x, size_
     for (size_t row = 0; row < rows; row += panel) {
         const size_t n = rows - row < panel ? rows - row : panel;
         encode_rows(linear, codes, wide, x + row * linear->in, n);
-        oct_gemm_weights(y + row * linear->out, wide, linear->dtype, linear->weight, linear->bias,
-                         scale, n, linear->out, linear->in);
+        multiply(linear, y + row * linear->out, wide, n, scale);
     }
     oct_arena_deinit(&scratch);
 }
@@ -317,6 +370,5 @@ void oct_linear_run(oct_linear *linear, float *y, const float *x, size_t rows,
         run_static(linear, y, x, rows);
         return;
     }
-    oct_gemm_weights(y, x, linear->dtype, linear->weight, linear->bias, linear->weight_scale, rows,
-                     linear->out, linear->in);
+    multiply(linear, y, x, rows, linear->weight_scale);
 }

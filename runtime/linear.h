@@ -5,6 +5,9 @@
 //   F32, F16, BF16      y = x W^T + b, weights widened exactly, F32 accumulation
 //   FP8, weight only    y = (x Q^T) * s_w + b
 //   FP8, static input   q = e4m3(x / s_x);  y = (q Q^T) * (s_x * s_w) + b
+//
+// With scales per channel s_w is a vector over y's columns. MX weights are decoded exactly before
+// they are multiplied, and s_w is 1.
 #pragma once
 
 #include <stdbool.h>
@@ -24,7 +27,9 @@ typedef struct oct_linear {
     void *weight;             // [out][in], owned
     float *bias;              // [out] or NULL, owned
     size_t out, in;
-    float weight_scale;       // 1 unless FP8
+    float weight_scale;       // 1 unless FP8 with one scale
+    float *row_scales;        // [out] of FP8 with a scale per channel, else NULL; owned
+    uint8_t *block_scales;    // E8M0 [out][in / 32] of MX, else NULL; owned
     float input_scale;        // > 0: inputs are encoded to E4M3
     int layer;                // index in the denoiser's layer table; -1: not in it
     uint64_t runs;            // calls so far, for the report of what was executed

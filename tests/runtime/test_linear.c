@@ -131,6 +131,81 @@ static void static_inputs_are_encoded_first(void)
     free(y);
 }
 
+// Decoded as each granularity says, in few rows, many rows, and behind encoded inputs.
+static void check_scaled(oct_linear *linear, const float *decoded)
+{
+    const size_t rows = 5;
+    float x[5 * IN], y[5 * OUT], row[IN];
+
+    make_input(x, rows);
+    for (size_t o = 0; o < OUT; o++) {
+        oct_linear_row(linear, o, row);
+        for (size_t i = 0; i < IN; i++) CHECK(row[i] == decoded[o * IN + i]);
+    }
+    for (int way = 0; way < 3; way++) {
+        const size_t n = way == 0 ? 1 : rows;
+        linear->input_scale = way == 2 ? 0.002f : 0;
+        oct_linear_run(linear, y, x, n, NULL);
+        for (size_t r = 0; r < n; r++) {
+            float q[IN];
+            for (size_t i = 0; i < IN; i++)
+                q[i] = way < 2 ? x[r * IN + i]
+                               : oct_e4m3_to_f32(oct_f32_to_e4m3(x[r * IN + i] / 0.002f)) * 0.002f;
+            for (size_t o = 0; o < OUT; o++)
+                CHECK_NEAR(y[r * OUT + o], exact(q, decoded, 1, bias, o), 1e-5);
+        }
+    }
+}
+
+static void channels_scale_their_own_sums(void)
+{
+    float decoded[OUT * IN], scales[OUT];
+    uint8_t own[OUT * IN];
+
+    fill();
+    for (int is_e5m2 = 0; is_e5m2 < 2; is_e5m2++) {
+        for (size_t i = 0; i < OUT * IN; i++) {
+            const uint8_t code = is_e5m2 ? codes[i] & 0xbf : codes[i];  // E5M2 below 2
+            const float value = is_e5m2 ? oct_e5m2_to_f32(code) : oct_e4m3_to_f32(code);
+            scales[i / IN] = 0.0007f * (float)(1 + i / IN);
+            own[i] = code;
+            decoded[i] = value * scales[i / IN];
+        }
+        check_scaled(&(oct_linear){.name = "x",
+                                   .dtype = is_e5m2 ? OCT_F8_E5M2 : OCT_F8_E4M3,
+                                   .weight = own,
+                                   .bias = bias,
+                                   .out = OUT,
+                                   .in = IN,
+                                   .weight_scale = 1,
+                                   .row_scales = scales,
+                                   .layer = -1},
+                     decoded);
+    }
+}
+
+static void blocks_are_decoded_before_they_are_multiplied(void)
+{
+    float decoded[OUT * IN];
+    uint8_t scales[OUT * IN / 32];
+
+    fill();
+    for (size_t i = 0; i < OUT * IN; i++) {
+        scales[i / 32] = (uint8_t)(127 - 8 + i / 32 % 5);
+        decoded[i] = ldexpf(oct_e4m3_to_f32(codes[i]), scales[i / 32] - 127);
+    }
+    check_scaled(&(oct_linear){.name = "x",
+                               .dtype = OCT_F8_E4M3,
+                               .weight = codes,
+                               .bias = bias,
+                               .out = OUT,
+                               .in = IN,
+                               .weight_scale = 1,
+                               .block_scales = scales,
+                               .layer = -1},
+                 decoded);
+}
+
 static void rows_of_a_table_have_its_scale(void)
 {
     float row[IN];
@@ -266,8 +341,23 @@ static void unloadable_layers_are_refused(void)
 static const oct_decision *find_fp8(const oct_plan *plan)
 {
     for (size_t i = 0; i < plan->n_decisions; i++)
-        if (plan->decisions[i].weights == OCT_WEIGHTS_E4M3) return &plan->decisions[i];
+        if (plan->decisions[i].weights != OCT_WEIGHTS_KEEP) return &plan->decisions[i];
     return NULL;
+}
+
+static bool has_scales(const oct_linear *linear, const oct_decision *decision, const void *want)
+{
+    const uint64_t bytes = oct_decision_scale_bytes(decision);
+
+    switch (decision->granularity) {
+    case OCT_PER_CHANNEL:
+        return !linear->block_scales && memcmp(linear->row_scales, want, bytes) == 0;
+    case OCT_PER_MX_BLOCK:
+        return !linear->row_scales && memcmp(linear->block_scales, want, bytes) == 0;
+    default:
+        return !linear->row_scales && !linear->block_scales &&
+               memcmp(&linear->weight_scale, want, bytes) == 0;
+    }
 }
 
 static void check_planned(const oct_source *source, const oct_denoiser *denoiser,
@@ -276,7 +366,6 @@ static void check_planned(const oct_source *source, const oct_denoiser *denoiser
     const oct_decision *decision = find_fp8(plan);
     oct_linear linear = {0};
     oct_err err = {0};
-    float scale = 0;
 
     CHECK(decision != NULL);
     if (!decision) return;
@@ -285,25 +374,50 @@ static void check_planned(const oct_source *source, const oct_denoiser *denoiser
     CHECK_TEXT(err.text, "");
     const size_t n = linear.out * linear.in;
     void *stored = malloc(decision->layer->weight->bytes);
+    void *scales = malloc(oct_decision_scale_bytes(decision));
     uint8_t *want = malloc(n);
     CHECK(oct_source_read(decision->layer->weight, stored, &err) == OCT_OK);
-    CHECK(oct_plan_encode(plan, decision->layer, stored, want, &scale, &err) == OCT_OK);
-    CHECK(linear.dtype == OCT_F8_E4M3 && linear.weight_scale == scale);
+    CHECK(oct_plan_encode(plan, decision->layer, stored, want, scales, &err) == OCT_OK);
+    CHECK(linear.dtype == (decision->weights == OCT_WEIGHTS_E5M2 ? OCT_F8_E5M2 : OCT_F8_E4M3));
+    CHECK(has_scales(&linear, decision, scales));
     CHECK(memcmp(linear.weight, want, n) == 0);
     CHECK(linear.input_scale == decision->input_scale);
     CHECK(linear.layer == (int)index);
     free(stored);
+    free(scales);
     free(want);
     oct_linear_deinit(&linear);
 }
 
+static void check_policy(const oct_source *source, const oct_denoiser *denoiser, const char *set)
+{
+    oct_policy policy = {0};
+    oct_plan plan = {0};
+    oct_err err = {0};
+    char text[200];
+
+    snprintf(text, sizeof text, "{\"octavo_policy\": 1, \"name\": \"t\", \"default\": {%s}}", set);
+    CHECK(oct_policy_parse(&policy, text, strlen(text), &err) == OCT_OK);
+    CHECK(oct_plan_init(&plan, denoiser, &(oct_plan_params){.policy = &policy, .qmax = 448},
+                        &err) == OCT_OK);
+    CHECK_TEXT(err.text, "");
+    if (!test_case_failed) check_planned(source, denoiser, &plan);
+    oct_plan_deinit(&plan);
+    oct_policy_deinit(&policy);
+}
+
 static void a_plan_quantizes_on_the_way(void)
 {
+    static const char *const sets[] = {
+        "\"weights\": \"e4m3\"",
+        "\"weights\": \"e5m2\"",
+        "\"weights\": \"e4m3\", \"granularity\": \"channel\", \"scale\": \"mse\"",
+        "\"weights\": \"e5m2\", \"granularity\": \"channel\"",
+        "\"weights\": \"e4m3\", \"granularity\": \"mx\"",
+    };
     char path[256];
     oct_source source = {0};
     oct_denoiser denoiser = {0};
-    oct_policy policy = {0};
-    oct_plan plan = {0};
     oct_err err = {0};
 
     snprintf(path, sizeof path, "%s/planned.safetensors", folder);
@@ -314,18 +428,14 @@ static void a_plan_quantizes_on_the_way(void)
                         &err) == OCT_OK);
     CHECK(oct_source_open(&source, &(oct_model_paths){.model = path}, &err) == OCT_OK);
     CHECK(oct_denoiser_init(&denoiser, &source, &err) == OCT_OK);
-    CHECK(oct_policy_load(&policy, "all", &err) == OCT_OK);
-    CHECK(oct_plan_init(&plan, &denoiser, &(oct_plan_params){.policy = &policy, .qmax = 448},
-                        &err) == OCT_OK);
     CHECK_TEXT(err.text, "");
-    if (!test_case_failed) check_planned(&source, &denoiser, &plan);
+    for (size_t i = 0; i < sizeof sets / sizeof *sets && !test_case_failed; i++)
+        check_policy(&source, &denoiser, sets[i]);
 
     oct_linear kept = {0};
     CHECK(oct_linear_load_layer(&kept, &source, &denoiser, 0, NULL, &err) == OCT_OK);
     CHECK(kept.dtype == OCT_F16 && kept.weight_scale == 1 && kept.input_scale == 0);
     oct_linear_deinit(&kept);
-    oct_plan_deinit(&plan);
-    oct_policy_deinit(&policy);
     oct_denoiser_deinit(&denoiser);
     oct_source_close(&source);
 }
@@ -336,6 +446,8 @@ int main(void)
     RUN(stored_types_widen_exactly);
     RUN(fp8_weights_scale_the_sum);
     RUN(static_inputs_are_encoded_first);
+    RUN(channels_scale_their_own_sums);
+    RUN(blocks_are_decoded_before_they_are_multiplied);
     RUN(rows_of_a_table_have_its_scale);
     RUN(every_dialect_loads);
     RUN(unloadable_layers_are_refused);
