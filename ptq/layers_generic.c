@@ -86,6 +86,11 @@ oct_status oct_survey_generic(oct_survey *survey, oct_err *err)
         survey->is_known[i] = true;
         if (is_layer(&source->tensors[i])) st = add_layer(survey, &source->tensors[i], err);
     }
+    if (!st && survey->denoiser->n_layers == 0) {
+        st = oct_fail(err, OCT_EUNSUPPORTED,
+                      "no weight has 2 dimensions of at least %d features, multiples of %d",
+                      FEATURES_MIN, FEATURES_MULTIPLE);
+    }
     survey->denoiser->variant = "custom";
     return st;
 }

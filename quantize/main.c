@@ -19,7 +19,7 @@ typedef struct quantize_options {
     const char *model, *policy, *calibration, *out, *dialect;
     const char *dequantize, *redialect;
     double qmax;
-    bool requantize, plan, require_calibration, no_source_digest, no_sha256;
+    bool is_generic, requantize, plan, require_calibration, no_source_digest, no_sha256;
     oct_general general;
 } quantize_options;
 
@@ -45,6 +45,7 @@ static oct_status check_conversion(quantize_job *job, oct_err *err)
                         : o->calibration                ? "calibration"
                         : o->plan                       ? "plan"
                         : o->requantize                 ? "requantize"
+                        : o->is_generic                 ? "generic"
                         : o->dequantize && o->redialect ? "redialect"
                                                         : NULL;
     if (other) {
@@ -114,6 +115,22 @@ static oct_status open_source(quantize_job *job, oct_err *err)
     return st ? oct_wrap(err, st, "'%s'", o->model) : OCT_OK;
 }
 
+static oct_status find_layers(quantize_job *job, oct_err *err)
+{
+    const oct_source *source = &job->source;
+    const oct_denoiser_params params = {
+        .is_generic = job->o.is_generic,
+        // Where the denoiser alone is written, a T5 beside it is not.
+        .with_t5 = !source->checkpoint.is_diffusers && !source->is_diffusers_named,
+    };
+    const oct_status st = oct_denoiser_init_with(&job->denoiser, source, &params, err);
+    if (st && source->architecture == OCT_ARCH_NONE && !params.is_generic) {
+        const oct_err why = *err;
+        return oct_fail(err, st, "%s; --generic finds layers by their shapes", why.text);
+    }
+    return st ? oct_wrap(err, st, "'%s'", job->o.model) : OCT_OK;
+}
+
 static oct_status make_plan(quantize_job *job, oct_err *err)
 {
     const quantize_options *o = &job->o;
@@ -125,8 +142,8 @@ static oct_status make_plan(quantize_job *job, oct_err *err)
     }
     st = open_source(job, err);
     if (st) return st;
-    st = oct_denoiser_init(&job->denoiser, &job->source, err);
-    if (st) return oct_wrap(err, st, "'%s'", o->model);
+    st = find_layers(job, err);
+    if (st) return st;
     const oct_plan_params params = {
         .policy = &job->policy,
         .calibration = o->calibration ? &job->calibration : NULL,
@@ -145,17 +162,19 @@ static void print_json(cJSON *object)
     cJSON_Delete(object);
 }
 
-static void show_plan(const quantize_job *job)
+static oct_status show_plan(const quantize_job *job, oct_err *err)
 {
-    if (!job->o.general.json) {
-        oct_plan_print(&job->plan);
-        return;
-    }
+    if (!job->o.general.json) return oct_plan_print(&job->plan, &job->source, err);
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "tool", "quantize");
     cJSON_AddStringToObject(object, "policy", job->policy.name);
-    oct_plan_to_json(&job->plan, object);
-    print_json(object);
+    const oct_status st = oct_plan_to_json(&job->plan, &job->source, object, err);
+    if (st) {
+        cJSON_Delete(object);
+    } else {
+        print_json(object);
+    }
+    return st;
 }
 
 static void add_digest(cJSON *object, const char *key, const char *hex)
@@ -226,10 +245,7 @@ static oct_status run(quantize_job *job, oct_err *err)
     oct_status st = check_options(job, err);
     if (!st) st = has_plan ? make_plan(job, err) : open_source(job, err);
     if (st) return st;
-    if (job->o.plan) {
-        show_plan(job);
-        return OCT_OK;
-    }
+    if (job->o.plan) return show_plan(job, err);
     oct_written written;
     st = oct_write_checkpoint(&written,
                               &(oct_write_params){
@@ -271,7 +287,9 @@ int main(int argc, char **argv)
                  "leave the source's SHA-256 out of the metadata"),
         OPT_FLAG("no-sha256", &o->no_sha256,
                  "compute no SHA-256 at all: no FILE.sha256, no source digest"),
-        OPT_FLAG("plan", &o->plan, "print every decision and the sizes; write nothing"),
+        OPT_FLAG("generic", &o->is_generic,
+                 "find layers by shape in a model of unknown architecture (default: refuse it)"),
+        OPT_FLAG("plan", &o->plan, "print every decision, predicted error and size; write nothing"),
         OPT_GROUP("Converting an FP8 model instead"),
         OPT_TEXT("dequantize", "TYPE", &o->dequantize,
                  "write its values in f16 or bf16, without scales and markers"),

@@ -1,0 +1,1 @@
+octavo-quantize --model "$MODELS/all.safetensors" --policy mlp-attn-t5 --plan
