@@ -17,7 +17,7 @@
 
 typedef struct quantize_options {
     const char *model, *policy, *calibration, *out, *dialect;
-    const char *dequantize, *redialect;
+    const char *dequantize, *redialect, *snap_scales;
     double qmax;
     bool is_generic, requantize, plan, require_calibration, no_source_digest, no_sha256;
     oct_general general;
@@ -28,7 +28,8 @@ typedef struct quantize_job {
     oct_writing writing;
     oct_dialect dialect, from;  // from: of the source
     oct_dtype decoded;          // with --dequantize
-    size_t n_decoded;           // tensors
+    oct_snap snap;
+    size_t n_decoded;  // tensors
     oct_source source;
     oct_denoiser denoiser;
     oct_policy policy;
@@ -44,6 +45,7 @@ static oct_status check_conversion(quantize_job *job, oct_err *err)
     const char *other = o->policy                       ? "policy"
                         : o->calibration                ? "calibration"
                         : o->plan                       ? "plan"
+                        : o->snap_scales                ? "snap-scales"
                         : o->requantize                 ? "requantize"
                         : o->is_generic                 ? "generic"
                         : o->dequantize && o->redialect ? "redialect"
@@ -80,6 +82,9 @@ static oct_status check_options(quantize_job *job, oct_err *err)
     }
     if (!(o->qmax > 0 && o->qmax <= 448)) {
         return oct_fail(err, OCT_EUSAGE, "qmax %g is not in (0, 448]", o->qmax);
+    }
+    if (o->snap_scales && !oct_snap_parse(o->snap_scales, &job->snap)) {
+        return oct_fail(err, OCT_EUSAGE, "snapping '%s' is not none, bf16 or pow2", o->snap_scales);
     }
     return is_conversion ? check_conversion(job, err) : OCT_OK;
 }
@@ -149,6 +154,7 @@ static oct_status make_plan(quantize_job *job, oct_err *err)
         .calibration = o->calibration ? &job->calibration : NULL,
         .qmax = (float)o->qmax,
         .require_calibration = o->require_calibration,
+        .snap_scales = job->snap,
         .has_unit_scales = job->dialect == OCT_DIALECT_CAST,
     };
     return oct_plan_init(&job->plan, &job->denoiser, &params, err);
@@ -281,6 +287,9 @@ int main(int argc, char **argv)
                  "fail when a static layer has no range (default: make it weight-only)"),
         OPT_NUMBER("qmax", "Q", &o->qmax,
                    "code that the largest value gets, up to 448 (default: 448)"),
+        OPT_TEXT("snap-scales", "TO", &o->snap_scales,
+                 "round F32 scales up to what a compute type holds: none, bf16 or pow2 "
+                 "(default: none)"),
         OPT_FLAG("requantize", &o->requantize,
                  "take an FP8 model, too: decode it first, then quantize its values"),
         OPT_FLAG("no-source-digest", &o->no_source_digest,

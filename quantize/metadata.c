@@ -43,6 +43,9 @@ static void add_origin(oct_st_writer *writer, const oct_plan_params *plan)
 
     snprintf(qmax, sizeof qmax, "%.9g", (double)plan->qmax);
     oct_st_writer_add_meta(writer, "octavo.qmax", qmax);
+    if (plan->snap_scales) {
+        oct_st_writer_add_meta(writer, "octavo.snap_scales", oct_snap_name(plan->snap_scales));
+    }
     oct_st_writer_add_meta(writer, "octavo.policy", plan->policy->name);
     oct_st_writer_add_meta(writer, "octavo.policy_sha256", plan->policy->sha256);
     if (plan->calibration) {

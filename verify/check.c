@@ -30,6 +30,14 @@ static oct_status read_qmax(verify_job *job, oct_err *err)
     return OCT_OK;
 }
 
+static oct_status read_snap(verify_job *job, oct_err *err)
+{
+    const char *text = find_meta(job, "octavo.snap_scales");
+    if (!text || oct_snap_parse(text, &job->snap)) return OCT_OK;
+    return oct_fail(err, OCT_EFORMAT, "'%s': metadata 'octavo.snap_scales' is '%s'", job->o.file,
+                    text);
+}
+
 // A file of ours records which policy and calibration made it.
 static void check_origin(verify_job *job)
 {
@@ -59,6 +67,7 @@ static oct_status make_plan(verify_job *job, oct_err *err)
                           .policy = &job->policy,
                           .calibration = o->calibration ? &job->calibration : NULL,
                           .qmax = job->qmax,
+                          .snap_scales = job->snap,
                           .has_unit_scales = oct_verify_dialect(job) == OCT_DIALECT_CAST,
                       },
                       err);
@@ -248,6 +257,7 @@ static oct_status check_layers(verify_job *job, oct_err *err)
     const verify_options *o = &job->o;
     oct_dialects_detect(&job->dialects, &job->file.source);
     oct_status st = read_qmax(job, err);
+    if (!st) st = read_snap(job, err);
     if (st) return st;
     oct_findings_begin(&job->findings, OCT_CHECK_METADATA);
     check_origin(job);
@@ -265,6 +275,7 @@ static oct_status check_layers(verify_job *job, oct_err *err)
             .policy = o->policy ? &job->policy : NULL,
             .calibration = o->calibration ? &job->calibration : NULL,
             .qmax = job->qmax,
+            .snap = job->snap,
         },
         &job->findings, err);
     if (!st && o->source) st = measure_drift(job, err);

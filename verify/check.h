@@ -46,6 +46,7 @@ typedef struct verify_job {
     bool is_readable;  // and its denoiser is of a known architecture
     bool has_plan;
     float qmax;
+    oct_snap snap;
     size_t n_fp8, n_static;  // layers of the file
     bool has_table;          // FILE.xxh3 was there for every file
     oct_digests digests;     // no files with --fast

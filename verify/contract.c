@@ -128,7 +128,7 @@ static void check_input_scale(const oct_contract_params *p, const oct_layer *lay
                          layer->name);
         return;
     }
-    const float want = oct_input_scale(range->amax, p->qmax);
+    const float want = oct_scale_snap(oct_input_scale(range->amax, p->qmax), p->snap);
     if (oct_f32_bits(want) != oct_f32_bits(fp8->input_scale)) {
         oct_findings_add(findings,
                          "layer '%s': input scale is %.9g, but the calibration gives %.9g",

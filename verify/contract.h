@@ -20,6 +20,7 @@ typedef struct oct_contract_params {
     const oct_policy *policy;            // or NULL
     const oct_calibration *calibration;  // or NULL
     float qmax;                          // as the file's metadata says, 448 otherwise
+    oct_snap snap;                       // likewise, none otherwise
 } oct_contract_params;
 
 // Findings name tensors. Layers that break a dialect's rules (a missing or absurd scale) are
