@@ -9,18 +9,24 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "common/progress.h"
 
-#define IO_BYTES_MAX ((size_t)1 << 30)  // of one system call
+#define IO_BYTES_MAX ((size_t)1 << 30)         // of one system call
+#define DIRECT_ALIGN ((uint64_t)4096)          // enough for every block device
+#define DIRECT_BYTES_MIN ((uint64_t)64 << 10)  // below, it costs more than it saves
+#define DIRECT_BYTES_MAX ((uint64_t)1 << 20)   // of one system call
+#define CACHE_SAMPLES 64
 #define LIVE_MAX 256
 #define NAME_BYTES (NAME_MAX + 1)
 #define TEMPORARY_TRIES 100
@@ -64,6 +70,81 @@ oct_status oct_file_open(oct_file *file, const char *path, oct_err *err)
     return OCT_OK;
 }
 
+static oct_status fail_read(const oct_file *file, uint64_t offset, ssize_t got, oct_err *err)
+{
+    if (got < 0) {
+        return oct_fail(err, OCT_EIO, "'%s' cannot be read at offset %" PRIu64 ": %s", file->path,
+                        offset, strerror(errno));
+    }
+    return oct_fail(err, OCT_EIO,
+                    "'%s' changed while reading: it ended at %" PRIu64
+                    ", now it ends before %" PRIu64,
+                    file->path, file->bytes, offset + 1);
+}
+
+static oct_status read_cached(const oct_file *file, char *to, uint64_t bytes, uint64_t offset,
+                              oct_err *err)
+{
+    while (bytes > 0) {
+        const size_t wanted = bytes < IO_BYTES_MAX ? (size_t)bytes : IO_BYTES_MAX;
+        const ssize_t got = pread(file->fd, to, wanted, (off_t)offset);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return fail_read(file, offset, got, err);
+        to += got;
+        bytes -= (uint64_t)got;
+        offset += (uint64_t)got;
+    }
+    return OCT_OK;
+}
+
+// Aligned memory of each thread's own for one direct call, kept from call to call: fresh pages
+// would cost more than what the cache costs. NULL without memory.
+
+static pthread_key_t blocks_key;
+static pthread_once_t blocks_once = PTHREAD_ONCE_INIT;
+static bool has_blocks_key;
+
+static void make_blocks_key(void)
+{
+    has_blocks_key = pthread_key_create(&blocks_key, free) == 0;
+}
+
+static char *own_blocks(void)
+{
+    pthread_once(&blocks_once, make_blocks_key);
+    if (!has_blocks_key) return NULL;
+    char *blocks = pthread_getspecific(blocks_key);
+    if (blocks) return blocks;
+    blocks = aligned_alloc(DIRECT_ALIGN, DIRECT_BYTES_MAX + 2 * DIRECT_ALIGN);
+    if (blocks && pthread_setspecific(blocks_key, blocks) != 0) {
+        free(blocks);
+        blocks = NULL;
+    }
+    return blocks;
+}
+
+// Whole blocks around the range go to memory of our own; what that does not give, a short read at
+// an odd place included, is left to the cached way.
+static oct_status read_direct(const oct_file *file, char *to, uint64_t bytes, uint64_t offset,
+                              oct_err *err)
+{
+    char *blocks = own_blocks();
+    while (bytes > 0 && blocks) {
+        const uint64_t skipped = offset % DIRECT_ALIGN;
+        const uint64_t n = bytes < DIRECT_BYTES_MAX ? bytes : DIRECT_BYTES_MAX;
+        const size_t span =
+            (size_t)((skipped + n + DIRECT_ALIGN - 1) / DIRECT_ALIGN * DIRECT_ALIGN);
+        const ssize_t got = pread(file->direct_fd, blocks, span, (off_t)(offset - skipped));
+        const bool is_whole = got > 0 && (uint64_t)got >= skipped + n;
+        if (!is_whole) break;
+        memcpy(to, blocks + skipped, n);
+        to += n;
+        bytes -= n;
+        offset += n;
+    }
+    return read_cached(file, to, bytes, offset, err);
+}
+
 oct_status oct_file_read(const oct_file *file, void *buffer, uint64_t bytes, uint64_t offset,
                          oct_err *err)
 {
@@ -74,26 +155,42 @@ oct_status oct_file_read(const oct_file *file, void *buffer, uint64_t bytes, uin
                         " are needed, the file ends at %" PRIu64,
                         file->path, bytes, offset, file->bytes);
     }
-    char *to = buffer;
-    while (bytes > 0) {
-        const size_t wanted = bytes < IO_BYTES_MAX ? (size_t)bytes : IO_BYTES_MAX;
-        const ssize_t got = pread(file->fd, to, wanted, (off_t)offset);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) {
-            return oct_fail(err, OCT_EIO, "'%s' cannot be read at offset %" PRIu64 ": %s",
-                            file->path, offset, strerror(errno));
-        }
-        if (got == 0) {
-            return oct_fail(err, OCT_EIO,
-                            "'%s' changed while reading: it ended at %" PRIu64
-                            ", now it ends before %" PRIu64,
-                            file->path, file->bytes, offset + 1);
-        }
-        to += got;
-        bytes -= (uint64_t)got;
-        offset += (uint64_t)got;
+    return file->is_direct && bytes >= DIRECT_BYTES_MIN
+               ? read_direct(file, buffer, bytes, offset, err)
+               : read_cached(file, buffer, bytes, offset, err);
+}
+
+// Whether most of a sample of pages is in the page cache.
+static bool is_cached(const oct_file *file)
+{
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), n_pages = file->bytes / page;
+    size_t n_cached = 0;
+
+    if (n_pages < CACHE_SAMPLES) return true;
+    char *map = mmap(NULL, file->bytes, PROT_READ, MAP_SHARED, file->fd, 0);
+    if (map == MAP_FAILED) return true;
+    for (uint64_t i = 0; i < CACHE_SAMPLES; i++) {
+        unsigned char is_there = 0;
+        mincore(map + n_pages * i / CACHE_SAMPLES * page, page, &is_there);  // touches nothing
+        n_cached += is_there & 1;
     }
-    return OCT_OK;
+    munmap(map, file->bytes);
+    return n_cached > CACHE_SAMPLES / 2;
+}
+
+// The same file by another descriptor, whatever its name means by now. -1: not here.
+static int open_direct(int fd, int mode)
+{
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return open(path, mode | O_DIRECT | O_CLOEXEC);
+}
+
+void oct_file_read_directly(oct_file *file)
+{
+    if (file->is_direct || is_cached(file)) return;
+    file->direct_fd = open_direct(file->fd, O_RDONLY);
+    file->is_direct = file->direct_fd >= 0;
 }
 
 static bool is_same_inode(const struct stat *a, const struct stat *b)
@@ -119,6 +216,7 @@ oct_status oct_file_check_unchanged(const oct_file *file, oct_err *err)
 void oct_file_close(oct_file *file)
 {
     if (file->is_open) close(file->fd);
+    if (file->is_direct) close(file->direct_fd);
     free(file->path);
     *file = (oct_file){0};
 }
@@ -364,6 +462,7 @@ static oct_status make_temporary(oct_output *output, oct_err *err)
 static void free_output(oct_output *output)
 {
     if (output->folder_fd >= 0) close(output->folder_fd);
+    if (output->is_direct) close(output->direct_fd);
     free(output->path);
     free(output->name);
     free(output->temporary);
@@ -433,13 +532,11 @@ oct_status oct_output_write(oct_output *output, const void *data, size_t bytes, 
     return st;
 }
 
-oct_status oct_output_write_at(oct_output *output, const void *data, size_t bytes, uint64_t offset,
-                               oct_err *err)
+static oct_status write_cached(oct_output *output, const char *from, uint64_t bytes,
+                               uint64_t offset, oct_err *err)
 {
-    assert(output->is_open);
-    const char *from = data;
     while (bytes > 0) {
-        const size_t wanted = bytes < IO_BYTES_MAX ? bytes : IO_BYTES_MAX;
+        const size_t wanted = bytes < IO_BYTES_MAX ? (size_t)bytes : IO_BYTES_MAX;
         const ssize_t put = pwrite(output->fd, from, wanted, (off_t)offset);
         if (put < 0 && errno == EINTR) continue;
         if (put <= 0) {
@@ -447,10 +544,56 @@ oct_status oct_output_write_at(oct_output *output, const void *data, size_t byte
                             output->path, offset, put ? strerror(errno) : "nothing was taken");
         }
         from += put;
-        bytes -= (size_t)put;
+        bytes -= (uint64_t)put;
         offset += (uint64_t)put;
     }
     return OCT_OK;
+}
+
+// Whole blocks of the range, from memory of our own; 0 when that did not work.
+static uint64_t write_blocks(oct_output *output, const char *from, uint64_t bytes, uint64_t offset)
+{
+    char *blocks = own_blocks();
+    if (!blocks) return 0;
+    memcpy(blocks, from, bytes);
+    const ssize_t put = pwrite(output->direct_fd, blocks, bytes, (off_t)offset);
+    return put == (ssize_t)bytes ? bytes : 0;
+}
+
+// The pages at both ends, which the range shares with its neighbours, and whatever the file system
+// refuses go through the cache; its sentence is told then.
+static oct_status write_direct(oct_output *output, const char *from, uint64_t bytes,
+                               uint64_t offset, oct_err *err)
+{
+    const uint64_t head = (DIRECT_ALIGN - offset % DIRECT_ALIGN) % DIRECT_ALIGN;
+    uint64_t done = head;
+
+    oct_status st = write_cached(output, from, head, offset, err);
+    while (!st && bytes - done >= DIRECT_ALIGN) {
+        const uint64_t rest = (bytes - done) / DIRECT_ALIGN * DIRECT_ALIGN;
+        const uint64_t n = rest < DIRECT_BYTES_MAX ? rest : DIRECT_BYTES_MAX;
+        if (!write_blocks(output, from + done, n, offset + done)) break;
+        done += n;
+    }
+    return st ? st : write_cached(output, from + done, bytes - done, offset + done, err);
+}
+
+oct_status oct_output_write_at(oct_output *output, const void *data, size_t bytes, uint64_t offset,
+                               oct_err *err)
+{
+    assert(output->is_open);
+    return output->is_direct && bytes >= DIRECT_BYTES_MIN
+               ? write_direct(output, data, bytes, offset, err)
+               : write_cached(output, data, bytes, offset, err);
+}
+
+void oct_output_write_directly(oct_output *output)
+{
+    uint64_t bytes_free;
+    assert(output->is_open);
+    if (output->is_direct || is_memory(output->fd, &bytes_free)) return;
+    output->direct_fd = open_direct(output->fd, O_WRONLY);
+    output->is_direct = output->direct_fd >= 0;
 }
 
 oct_status oct_output_commit(oct_output *output, oct_err *err)

@@ -23,6 +23,8 @@ typedef struct oct_file {
     char *path;        // owned
     uint64_t bytes;    // size when opened
     struct stat stat;  // when opened
+    bool is_direct;    // large reads go past the page cache, through direct_fd
+    int direct_fd;
 } oct_file;
 
 // Sentences: 'P' does not exist / is a folder / is not a regular file / cannot be opened: <errno>.
@@ -32,6 +34,10 @@ oct_status oct_file_open(oct_file *file, const char *path, oct_err *err);
 // while reading"); a range beyond the size at opening is OCT_EFORMAT ("truncated").
 oct_status oct_file_read(const oct_file *file, void *buffer, uint64_t bytes, uint64_t offset,
                          oct_err *err);
+
+// Read large ranges past the page cache from now on, where the file system can and the file is not
+// in the cache already. Saves the copy, and the cache for others; nothing changes but the speed.
+void oct_file_read_directly(oct_file *file);
 
 // Fails when size, modification time or inode are no longer those of oct_file_open().
 oct_status oct_file_check_unchanged(const oct_file *file, oct_err *err);
@@ -62,6 +68,8 @@ typedef struct oct_output {  // one file being written
     int slot;                       // of the temporary, in the table that a signal sweeps
     char *path, *name, *temporary;  // owned; name and temporary are relative to the folder
     uint64_t position;              // where oct_output_write() goes on
+    bool is_direct;                 // large writes go past the page cache, through direct_fd
+    int direct_fd;
 } oct_output;
 
 // Fails early: the folder is missing or not writable, the target is a folder, a device or a symbolic
@@ -70,6 +78,10 @@ oct_status oct_output_begin(oct_output *output, const char *path, oct_err *err);
 
 // Reserve `bytes` now, so that a full disk shows at once. A no-op where unsupported.
 oct_status oct_output_reserve(oct_output *output, uint64_t bytes, oct_err *err);
+
+// Write large ranges past the page cache from now on, where the file system can: for a file that
+// nobody reads soon.
+void oct_output_write_directly(oct_output *output);
 
 oct_status oct_output_write(oct_output *output, const void *data, size_t bytes, oct_err *err);
 

@@ -406,6 +406,45 @@ static void many_outputs_can_be_open_at_once(void)
     CHECK(count_entries() == 0);
 }
 
+// Ranges of all lengths and alignments; direct where the file system of /tmp can.
+static void direct_ranges_are_the_cached_ones(void)
+{
+    enum { BYTES = 9 << 20 };
+    uint8_t *want = malloc(BYTES), *got = malloc(BYTES);
+    for (size_t i = 0; i < BYTES; i++) want[i] = (uint8_t)(i * 2654435761u >> 13);
+    const char *path = in_folder("direct");
+    oct_output output = {0};
+    CHECK(oct_output_begin(&output, path, &err) == OCT_OK);
+    CHECK(oct_output_reserve(&output, BYTES, &err) == OCT_OK);
+    oct_output_write_directly(&output);
+    for (size_t at = 0, n = 1; at < BYTES; at += n, n = n * 3 + 7) {
+        if (n > BYTES - at) n = BYTES - at;
+        CHECK(oct_output_write_at(&output, want + at, n, at, &err) == OCT_OK);
+    }
+    CHECK(oct_output_commit(&output, &err) == OCT_OK);
+
+    oct_file file = {0};
+    CHECK(oct_file_open(&file, path, &err) == OCT_OK && file.bytes == BYTES);
+    posix_fadvise(file.fd, 0, 0, POSIX_FADV_DONTNEED);
+    oct_file_read_directly(&file);
+    oct_file_read_directly(&file);  // twice is once
+    CHECK(oct_file_read(&file, got, BYTES, 0, &err) == OCT_OK);
+    CHECK(memcmp(got, want, BYTES) == 0);
+    for (size_t at = 0, n = 5; at < BYTES; at += n, n = n * 4 + 1) {
+        if (n > BYTES - at) n = BYTES - at;
+        memset(got, 0, n);
+        CHECK(oct_file_read(&file, got, n, at, &err) == OCT_OK);
+        CHECK(memcmp(got, want + at, n) == 0);
+    }
+    CHECK(truncate(path, BYTES / 2) == 0);
+    CHECK(oct_file_read(&file, got, BYTES / 2, BYTES / 2 - 9, &err) == OCT_EIO);
+    CHECK(strstr(err.text, "changed while reading"));
+    oct_file_close(&file);
+    free(want);
+    free(got);
+    unlink(path);
+}
+
 static void memory_has_room_only_for_what_fits(void)
 {
     struct statfs stat;
@@ -442,6 +481,7 @@ int main(void)
     RUN(a_signal_leaves_no_temporary);
     RUN(exit_leaves_no_temporary);
     RUN(a_signal_that_was_ignored_stays_ignored);
+    RUN(direct_ranges_are_the_cached_ones);
     RUN(memory_has_room_only_for_what_fits);
     RUN(a_file_limit_is_a_failed_write);
     RUN(a_child_does_not_remove_what_its_parent_writes);
