@@ -394,11 +394,29 @@ static void work(stream *s, uint8_t *buffer)
     pthread_mutex_unlock(&s->lock);
 }
 
+// Whether there is a disk to wait for.
+static bool open_directly(stream *s)
+{
+    const oct_checkpoint *checkpoint = &s->params->source->checkpoint;
+    bool is_direct = false;
+
+    oct_output_write_directly(&s->params->writer->output);
+    for (size_t i = 0; i < checkpoint->n_files; i++) {
+        oct_file_read_directly(&checkpoint->files[i].file);
+        is_direct = is_direct || checkpoint->files[i].file.is_direct;
+    }
+    return is_direct || s->params->writer->output.is_direct;
+}
+
 static void work_on_all_threads(stream *s)
 {
-    const int most = omp_get_max_threads();
+    int n = omp_get_max_threads();
 
-#pragma omp parallel num_threads(most < OCT_STREAM_THREADS_MAX ? most : OCT_STREAM_THREADS_MAX)
+    if (n > OCT_STREAM_THREADS_MAX) n = OCT_STREAM_THREADS_MAX;
+    if (s->params->is_direct && open_directly(s) && n < OCT_STREAM_THREADS_DIRECT) {
+        n = OCT_STREAM_THREADS_DIRECT;
+    }
+#pragma omp parallel num_threads(n)
     {
         uint8_t *buffer = malloc(s->buffer_bytes);
         if (buffer) {

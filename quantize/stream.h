@@ -11,6 +11,8 @@
 // and no byte depends on the number of threads.
 #pragma once
 
+#include <stdbool.h>
+
 #include "common/digest.h"
 #include "common/progress.h"
 #include "common/safetensors.h"
@@ -20,13 +22,15 @@
 #include "ptq/source.h"
 
 #define OCT_STREAM_HELD_BYTES ((uint64_t)144 << 20)
-#define OCT_STREAM_THREADS_MAX 64  // more do not help, and each has a buffer
+#define OCT_STREAM_THREADS_MAX 32    // more do not help, and each has a buffer
+#define OCT_STREAM_THREADS_DIRECT 4  // at least, when they wait for a disk
 
 typedef struct oct_stream_params {
     const oct_source *source;
     const oct_plan *plan;
     const oct_outputs *outputs;
     oct_st_writer *writer;   // begun
+    bool is_direct;          // input and output go past the page cache: no digest reads them too
     oct_progress *progress;  // begun here, ended by the caller; counts bytes read. Or NULL
 } oct_stream_params;
 

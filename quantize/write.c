@@ -116,6 +116,7 @@ static oct_status write_tensors(write_job *job, oct_err *err)
             .plan = job->params->plan,
             .outputs = &job->outputs,
             .writer = &job->writer,
+            .is_direct = job->params->no_sha256,
             .progress = &job->progress,
         },
         job->source_digests, job->output_digests, err);
