@@ -272,12 +272,11 @@ static oct_status scan_range(const void *argument, uint64_t index, buffers *b, o
     return st;
 }
 
-static oct_status settle(oct_encoder *encoder, const oct_decision *decision,
-                         const oct_source_tensor *source, oct_err *err)
+static oct_status settle(oct_encoder *encoder, const oct_source_tensor *source, oct_err *err)
 {
     void *whole = NULL;
     oct_status st = OCT_OK;
-    if (decision->granularity == OCT_PER_TENSOR && decision->scaling != OCT_SCALE_MAX) {
+    if (oct_encoder_is_rereading(encoder)) {
         whole = malloc(source->bytes);
         st = whole ? oct_source_read(source, whole, err)
                    : oct_fail(err, OCT_ENOMEM, "out of memory for tensor '%s' of %" PRIu64 " bytes",
@@ -336,7 +335,7 @@ static oct_status check_scales(const oct_drift_params *p, const oct_layer *layer
     const uint64_t grain = oct_encoder_grain(job.encoder);
     job.chunk = grain < CHUNK ? CHUNK / grain * grain : grain;
     st = for_chunks(scan_range, &job, (job.n + job.chunk - 1) / job.chunk, err);
-    if (!st) st = settle(job.encoder, decision, source, err);
+    if (!st) st = settle(job.encoder, source, err);
     if (st) goto out;
     widen_scales(job.encoder, decision->granularity, should, m);
     compare_scales(layer, scales, n, should, m, findings);

@@ -68,7 +68,7 @@ static const struct { bool is_warning; const char *does, *why; } rules[RULE_COUN
     [RULE_U8_WEIGHT]           = {false, "reads the bytes as numbers up to 255 and renders noise", "weights stored as U8"},
     [RULE_OTHER_WEIGHT]        = {false, "casts the weight and then scales it, which renders noise",
                                          "the marker's 'format' is not the weight's type"},
-    [RULE_MANY_SCALES]         = {false, "stops with an error", "more than one scale for a weight"},
+    [RULE_MANY_SCALES]         = {false, "stops with an error where a GPU computes", "more than one scale for a weight"},
     [RULE_SCALE_TYPE]          = {false, "stops with an error", "a scale that is no floating-point number"},
     [RULE_INPUT_SCALE]         = {false, "stops with an error where the GPU computes in FP8", "an input scale that is not one F32"},
     [RULE_NOT_LINEAR]          = {false, "takes the codes without their scale", "only matrices have markers"},
@@ -134,7 +134,7 @@ typedef struct loader_job {
     tally tallies[RULE_COUNT];
     size_t n_scaled;  // FP8 layers of the denoiser with scales
     bool has_legacy, has_markers, is_mx;
-    bool has_all_in_header, has_fp8, has_kept;
+    bool has_all_in_header, has_kept;
 } loader_job;
 
 static void note(loader_job *job, rule which, const char *layer)
@@ -379,8 +379,7 @@ static oct_status check_input_scale(loader_job *job, const marked *layer, oct_er
         note(job, RULE_INPUT_SCALE, layer->name);
         return OCT_OK;
     }
-    if (layer->weight->rank == 2 &&
-        (layer->weight->shape[0] % ALIGNMENT || layer->weight->shape[1] % ALIGNMENT)) {
+    if (layer->weight->shape[0] % ALIGNMENT || layer->weight->shape[1] % ALIGNMENT) {
         note(job, RULE_UNALIGNED, layer->name);
     }
     if (scale) {
@@ -410,6 +409,7 @@ static oct_status check_marked(loader_job *job, const marked *layer, oct_err *er
         return OCT_OK;
     }
     check_weight(job, layer, formats[known].storage);
+    if (layer->weight->rank != 2) return OCT_OK;
     if (!layer->weight_scale) {
         note(job, RULE_NO_SCALE, layer->name);
         return OCT_OK;
@@ -462,7 +462,6 @@ static void check_cast(loader_job *job)
             most = elements[dtype];
             network = dtype;
         }
-        job->has_fp8 |= is_fp8(tensor->tensor);
         if (is_fp8(tensor->tensor) || tensor->tensor->rank != 2) continue;
         if (!n_kept++) first_kept = tensor->tensor->name;
     }
@@ -510,8 +509,8 @@ static void answer(loader_job *job, oct_loader *loader)
 {
     const oct_comfy_answer now = answer_now(job);
     const bool is_scaled = job->has_markers || job->n_scaled;
-    oct_comfy_answer first = OCT_COMFY_YES, header;
-    if (job->has_fp8 && job->has_kept) first = OCT_COMFY_KEPT_CAST;
+    oct_comfy_answer first = now, header;
+    if (job->has_legacy && job->has_kept) first = OCT_COMFY_KEPT_CAST;
     if (is_scaled && !job->has_legacy) first = OCT_COMFY_NOISE;
     header = first;
     if (job->has_markers && job->has_all_in_header && !job->is_mx) header = OCT_COMFY_YES;

@@ -12,6 +12,8 @@
 #include "common/json.h"
 #include "common/log.h"
 
+#define SHOWN_MAX 10  // sentences of one check, as text
+
 static void print_drift(const oct_drift *drift)
 {
     size_t width = strlen("layer");
@@ -63,13 +65,21 @@ static void print_loader(const oct_loader *loader)
     putchar('\n');
 }
 
+// A damaged marker concerns every layer: the first sentences of a check tell it.
 static void print_findings(const verify_job *job)
 {
     char safe[2100];
+    size_t shown[OCT_CHECK_COUNT] = {0};
     for (size_t i = 0; i < job->findings.count; i++) {
         const oct_finding *f = &job->findings.items[i];
+        if (shown[f->check]++ >= SHOWN_MAX && !job->o.general.verbose) continue;
         printf("%s     %s\n", f->is_warning ? "WARN" : "FAIL",
                oct_printable(f->text, safe, sizeof safe));
+    }
+    for (int i = 0; i < OCT_CHECK_COUNT; i++) {
+        if (shown[i] <= SHOWN_MAX || job->o.general.verbose) continue;
+        printf("...      %zu more of the check '%s': see --verbose or --json\n",
+               shown[i] - SHOWN_MAX, oct_check_name((oct_check)i));
     }
     printf("verdict  %s\n", oct_verify_holds(job) ? "holds" : "does not hold");
 }
