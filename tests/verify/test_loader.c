@@ -15,6 +15,10 @@
 #define PLAIN "{\"format\": \"float8_e4m3fn\"}"
 #define FULL "{\"format\": \"float8_e4m3fn\", \"full_precision_matrix_mult\": true}"
 
+#define HEADER(name)                                                                               \
+    "{\"_quantization_metadata\":\"{\\\"layers\\\":{\\\"" name                                     \
+    "\\\":{\\\"format\\\":\\\"float8_e4m3fn\\\"}}}\"}"
+
 static const float half = 0.5f, one = 1, tiny = 0x1p-16f;
 
 typedef struct checked {
@@ -140,6 +144,10 @@ static void whole_files_have_no_findings(void)  // seen: 0.018
     begin(&file, "");
     quantize(&file, "", FC1, "{\"other\":[1], \"format\":\"float8_e4m3fn\"}   ");
     expect(&file, false, NULL, OCT_COMFY_YES);
+    begin(&file, "");
+    quantize(&file, "", FC1, NULL);
+    file.meta = HEADER(FC1);
+    expect(&file, false, NULL, OCT_COMFY_YES);
     begin(&file, PREFIX);
     quantize_legacy(&file, PREFIX, FC1);
     add_legacy_marker(&file, PREFIX, 0);
@@ -159,8 +167,7 @@ static void releases_that_read_a_file_are_told(void)
     expect_eras(&file, OCT_COMFY_NOISE, OCT_COMFY_NOISE, OCT_COMFY_YES);
     begin(&file, "");
     quantize(&file, "", FC1, PLAIN);
-    file.meta = "{\"_quantization_metadata\":\"{\\\"layers\\\":{\\\"" FC1
-                "\\\":{\\\"format\\\":\\\"float8_e4m3fn\\\"}}}\"}";
+    file.meta = HEADER(FC1);
     expect_eras(&file, OCT_COMFY_NOISE, OCT_COMFY_YES, OCT_COMFY_YES);
     begin(&file, PREFIX);
     quantize_legacy(&file, PREFIX, FC1);
@@ -196,10 +203,6 @@ static void a_header_switches_legacy_markers_off(void)  // seen: 1.04
     file.meta = "{\"_quantization_metadata\":\"{\\\"layers\\\":{}}\"}";
     expect(&file, false, "switches 'scaled_fp8' off", OCT_COMFY_NOISE);
 }
-
-#define HEADER(name)                                                                               \
-    "{\"_quantization_metadata\":\"{\\\"layers\\\":{\\\"" name                                     \
-    "\\\":{\\\"format\\\":\\\"float8_e4m3fn\\\"}}}\"}"
 
 static void header_names_must_have_the_prefix_of_the_file(void)  // seen: 1.04, UNETLoader 0.018
 {
@@ -420,6 +423,13 @@ static void mixed_plain_cast_loses_what_was_kept(void)  // seen: 0.042
         if (t->rank == 2 && !strstr(t->name, "final_layer")) file.tensors[i].dtype = OCT_F8_E4M3;
     }
     expect(&file, true, "casts kept weights to FP8 too", OCT_COMFY_KEPT_CAST);
+    begin(&file, PREFIX);  // one marker is enough to keep them
+    for (size_t i = 0; i < file.n_tensors; i++) {
+        const model_tensor *t = &file.tensors[i];
+        if (t->rank == 2 && !strstr(t->name, "final_layer")) file.tensors[i].dtype = OCT_F8_E4M3;
+    }
+    quantize(&file, PREFIX, FC1, PLAIN);
+    expect(&file, false, NULL, OCT_COMFY_YES);
 }
 
 static void diffusers_names_lose_scales(void)

@@ -16,7 +16,7 @@ static uint8_t codes[BIG], plain[100];
 
 static void save(const char *path)
 {
-    model_file file = {0};
+    model_file file = {.meta = "{\"note\":\"free text, where any letter may stand\"}"};
     model_add(&file, "codes", OCT_F8_E4M3, 1, &(uint64_t){BIG}, codes);
     model_add(&file, "e5m2", OCT_F8_E5M2, 1, &(uint64_t){100}, plain);
     model_add(&file, "empty", OCT_F32, 1, &(uint64_t){0}, NULL);
