@@ -7,9 +7,15 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef __CUDACC__
+#define OCT_HOST_DEVICE __host__ __device__  // kernels/cuda computes the same bits
+#else
+#define OCT_HOST_DEVICE
+#endif
+
 // e^x for x clamped to [-87, 88]: never 0, infinite or subnormal. NaN stays NaN. The relative error
 // is below 1e-7, less than one unit in the last place.
-static inline float oct_exp(float x)
+OCT_HOST_DEVICE static inline float oct_exp(float x)
 {
     const float log2_e = 0x1.715476p+0f;
     const float ln2_high = 0x1.62ep-1f;     // 12 bits: the product with n is exact

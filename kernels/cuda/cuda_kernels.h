@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Our own CUDA kernels: what no library has. Matrix products, attention and convolutions come from
+// cuBLASLt and cuDNN.
+//
+// Each function computes its grid, launches on the stream it is given and returns at once. It
+// neither synchronises, nor allocates, nor fails: a failed launch shows in cudaGetLastError(). All
+// pointers, those in structs too, are to device memory and aligned to 16 bytes; every allocation of
+// cudaMalloc is. Sizes are asserted.
+//
+// Arithmetic is IEEE binary32 without contraction, sums are taken in an order that depends on the
+// sizes alone, and exponentials are kernels/exp.h: one input gives one result, on every GPU and
+// under the emulation of tests/cuda. Only a NaN's sign and payload are the hardware's, except where
+// an encoding keeps the sign.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct CUstream_st *oct_stream;  // a cudaStream_t; NULL is the default stream
+
+// Where a kernel leaves its numbers, and in which form:
+//
+//   F32         as they are
+//   F16, BF16   rounded to nearest, ties to even; overflow gives infinity
+//   F8_E4M3     e4m3(y / *scale), as oct_encode_f32_fn in kernels/kernels.h
+//
+// so that the input of a matrix product costs no pass of its own. With a `peak` the largest
+// magnitude before division and rounding is observed on the way: *peak is raised to its binary32
+// bits, 0x7f800000 or more when a NaN or an infinity is there.
+typedef struct oct_sink {
+    void *data;          // does not overlap an input
+    oct_dtype dtype;
+    const float *scale;  // finite, > 0; only read for F8_E4M3
+    uint32_t *peak;      // or NULL
+} oct_sink;
+
+// Raise *max to the largest magnitude as bits of the type (F16, BF16, F32) with the sign cleared,
+// as oct_absmax_f16_fn in kernels/kernels.h. The caller sets *max to 0 first.
+void oct_absmax_cuda(uint32_t *max, oct_dtype dtype, const void *x, size_t n, oct_stream stream);
+
+// Observe the rows of x[rows][cols] (F16, BF16, F32), cols % 8 == 0: peaks[row] is raised to the
+// row's largest magnitude as binary32 bits, like a sink's peak. With `is_shared` all rows raise
+// peaks[0].
+void oct_observe_cuda(uint32_t *peaks, bool is_shared, oct_dtype dtype, const void *x, size_t rows,
+                      size_t cols, oct_stream stream);
+
+// y[i] = x[i]: encode, widen or narrow n numbers of F16, BF16 or F32. To F8_E4M3 a NaN keeps its
+// sign: the same bits as kernels/encode.c.
+void oct_convert_cuda(oct_sink y, oct_dtype dtype, const void *x, size_t n, oct_stream stream);
+
+// y[i] = e4m3(q[i]) * *scale, one binary32 multiplication, into F32 (the bits of kernels/decode.c),
+// F16 or BF16. A NULL scale is 1.
+void oct_decode_cuda(void *y, oct_dtype dtype, const uint8_t *q, size_t n, const float *scale,
+                     oct_stream stream);
+
+// y = (x - mean) / sqrt(var + 1e-6) * (1 + scale) + shift per row; x: [rows][cols], the residual
+// stream; shift, scale: [cols]; cols % 8 == 0.
+void oct_layer_norm_modulate_cuda(oct_sink y, const float *x, const float *shift,
+                                  const float *scale, size_t rows, size_t cols, oct_stream stream);
+
+// y = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), the bits of OCT_GELU_TANH in kernels/ops.h;
+// x: F16, BF16 or F32.
+void oct_gelu_cuda(oct_sink y, oct_dtype dtype, const void *x, size_t n, oct_stream stream);
+
+// x[row][c] += gate[c] * y[row][c] on the residual stream; y: F16, BF16 or F32; gate may be NULL
+// (1); cols % 8 == 0. The bits of oct_add_gated().
+void oct_add_gated_cuda(float *x, oct_dtype dtype, const void *y, const float *gate, size_t rows,
+                        size_t cols, oct_stream stream);
+
+// Split the fused projection of one stream into the layout of attention, heads outermost, and
+// normalize queries and keys per head: x / sqrt(mean(x^2) + 1e-6) * norm. The image's tokens and
+// the text's meet in one sequence of `joint` tokens; this stream's begin at `first`.
+#define OCT_HEAD_CUDA 64
+typedef struct oct_heads_args {
+    const void *qkv;               // [tokens][3][heads][64], F16, BF16 or F32
+    oct_dtype dtype;
+    const float *norm_q, *norm_k;  // [64], or NULL: unchanged
+    void *q, *k, *v;               // [heads][joint][64]
+    oct_dtype out_dtype;           // F16, BF16 or F32
+    size_t tokens, heads, first, joint;
+} oct_heads_args;
+void oct_split_heads_cuda(const oct_heads_args *args, oct_stream stream);
+
+// A latent [channels][height][width] as patches, and back; patch divides height and width.
+//
+//   patchify    y[gy, gx][c, py, px]      = latent[c][patch gy + py][patch gx + px]
+//   unpatchify  latent[c][.. + py][.. + px] = patches[gy, gx][py, px, c]; F16, BF16 or F32
+//
+// The two orders of a patch differ, as the model's first and last layers do.
+typedef struct oct_latent_shape {
+    size_t channels, height, width, patch;
+} oct_latent_shape;
+void oct_patchify_cuda(oct_sink y, const float *latent, oct_latent_shape shape, oct_stream stream);
+void oct_unpatchify_cuda(float *latent, oct_dtype dtype, const void *patches,
+                         oct_latent_shape shape, oct_stream stream);
+
+// GroupNorm (affine) of a planar image x[channels][pixels], then SiLU when `has_silu`. groups
+// divides channels; pixels % 8 == 0. Statistics are merged in binary64.
+typedef struct oct_group_norm_args {
+    const void *x;               // F16, BF16 or F32
+    oct_dtype dtype;
+    const float *weight, *bias;  // [channels]
+    float eps;
+    bool has_silu;
+    size_t groups, channels, pixels;
+    void *workspace;             // oct_group_norm_cuda_bytes()
+} oct_group_norm_args;
+size_t oct_group_norm_cuda_bytes(size_t groups, size_t channels, size_t pixels);
+void oct_group_norm_cuda(oct_sink y, const oct_group_norm_args *args, oct_stream stream);
+
+// y[t] = table[ids[t]] * *scale + position[t]: rows of an embedding table of F8_E4M3, F16, BF16 or
+// F32. width % 8 == 0. Every id is a row of the table: the caller has checked.
+typedef struct oct_embed_args {
+    const void *table;       // [rows][width]
+    oct_dtype dtype;
+    const float *scale;      // NULL: 1
+    const float *position;   // [tokens][width] or NULL: 0
+    const int32_t *ids;      // [tokens]
+    size_t tokens, width;
+} oct_embed_args;
+void oct_embed_cuda(float *y, const oct_embed_args *args, oct_stream stream);
+
+// Guidance and one step of a sampler on a latent of n numbers:
+//
+//   v  = uncond + cfg (cond - uncond)                    cond without `uncond`
+//   v += slg (cond - skipped)                            where there is `skipped`
+//   Euler (no `denoised`)    x += dt v
+//   DPM-Solver++             d = x - sigma v;  x = keep x + (1 - keep) (d + extra (d - previous))
+//
+// The bits of runtime/sampler.c. The factors lie on the device, so that one captured graph serves
+// every step.
+typedef struct oct_step_factors {
+    float cfg, slg, dt, sigma, keep, extra;
+} oct_step_factors;
+typedef struct oct_sampler_args {
+    float *x;                               // [n]
+    const float *cond, *uncond, *skipped;   // [n]; the last two may be NULL
+    float *denoised;                        // [n], written; or NULL
+    const float *previous;                  // [n], `denoised` of the step before, finite
+    const oct_step_factors *factors;
+    size_t n;
+} oct_sampler_args;
+void oct_sampler_step_cuda(const oct_sampler_args *args, oct_stream stream);
+
+#ifdef __cplusplus
+}
+#endif
