@@ -69,12 +69,6 @@ void check_case(check *t, const char *format, ...)
     t->cases++;
 }
 
-uint32_t check_random(check *t)
-{
-    t->state = t->state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(t->state >> 32);
-}
-
 static void map_regions(void)
 {
     // The page behind the input is there and cannot be touched.

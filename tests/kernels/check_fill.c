@@ -13,6 +13,12 @@ const char *const check_pattern_name[CHECK_PATTERNS] = {
     "uniform", "outliers", "zeros", "subnormal", "ties", "overflow", "nonfinite", "any bits",
 };
 
+uint32_t check_random(check *t)
+{
+    t->state = t->state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(t->state >> 32);
+}
+
 static float unit(check *t)  // -1..1
 {
     return (float)((int32_t)check_random(t) * 0x1p-31);

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// CUDA on the host, for tests: what kernels/cuda/*.cu need to compile and run as C++.
+//
+// A grid runs block by block, a block's threads as fibers that switch at barriers and shuffles. So
+// a missing barrier shows: a thread runs on until its next one, before its neighbours have written.
+// Shared memory is filled with NaN before each block, odd blocks run their threads last to first,
+// and threads that wait for ones that have ended, or a barrier in some threads only, end the
+// program with a message. Formats are converted by CUDA's own headers.
+//
+// Shared memory must be declared in functions that are static and no templates.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <functional>
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_fp8.h>
+
+#undef __shared__
+#define __shared__ static __attribute__((section("emulated_shared")))
+
+extern uint3 threadIdx, blockIdx;
+extern dim3 blockDim, gridDim;
+
+void emulate(dim3 grid, dim3 block, const std::function<void()> &thread);
+
+template <typename... Params, typename... Args>
+static void launch(void (*kernel)(Params...), size_t grid, unsigned block, struct CUstream_st *,
+                   Args... args)
+{
+    if (grid > 0) emulate(dim3((unsigned)grid), dim3(block), [=] { kernel(args...); });
+}
+
+void __syncthreads();
+void __syncwarp(unsigned mask = 0xffffffffu);
+
+// Give `value` to the warp; returns what lane `from` gave in the same exchange.
+uint64_t emulate_exchange(unsigned mask, uint64_t value, unsigned from);
+
+unsigned emulate_lane();
+
+template <typename T> static T emulate_shuffle(unsigned mask, T value, unsigned from)
+{
+    static_assert(sizeof(T) <= sizeof(uint64_t), "a shuffle moves at most 8 bytes");
+    uint64_t word = 0;
+    memcpy(&word, &value, sizeof value);
+    word = emulate_exchange(mask, word, from);
+    memcpy((void *)&value, &word, sizeof value);
+    return value;
+}
+
+template <typename T> static T __shfl_xor_sync(unsigned mask, T value, unsigned lane_mask)
+{
+    return emulate_shuffle(mask, value, emulate_lane() ^ lane_mask);
+}
+
+template <typename T> static T __shfl_down_sync(unsigned mask, T value, unsigned delta)
+{
+    const unsigned lane = emulate_lane(), from = lane + delta;
+    return emulate_shuffle(mask, value, from < 32 ? from : lane);
+}
+
+// Fibers do not preempt each other: what lies between two switches is atomic.
+static inline unsigned atomicMax(unsigned *address, unsigned value)
+{
+    const unsigned before = *address;
+    if (value > before) *address = value;
+    return before;
+}
