@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "common/file.h"
+#include "ptq/decoding.h"
 #include "verify/contract.h"
 #include "verify/scan.h"
 
@@ -85,13 +86,37 @@ static oct_denoiser_params table_params(const verify_job *job)
     };
 }
 
+static bool has_fp8(const oct_dialects *dialects)
+{
+    for (int i = 0; i < OCT_COMPONENT_COUNT; i++) {
+        if (dialects->of[i] != OCT_DIALECT_NONE) return true;
+    }
+    return false;
+}
+
+// An FP8 source is seen as what the file was made from: decoded to F32 when a policy quantized it
+// again, to the file's own type when the file has no FP8 any more. Else codes were only respelled.
+static oct_status decode_source(verify_job *job, oct_err *err)
+{
+    oct_source *source = &job->source.source;
+    size_t n;
+    oct_dialects_detect(&job->source_dialects, source);
+    if (!has_fp8(&job->source_dialects)) return OCT_OK;
+    if (job->o.policy) return oct_source_decode(source, 1u << OCT_DENOISER, OCT_F32, &n, err);
+    oct_dialects_detect(&job->dialects, &job->file.source);
+    if (has_fp8(&job->dialects) || !job->is_readable) return OCT_OK;
+    const oct_dtype to = job->file.denoiser.layers[0].weight->dtype;
+    return oct_source_decode(source, OCT_EVERY_COMPONENT, to, &n, err);
+}
+
 static oct_status open_source(verify_job *job, oct_err *err)
 {
     const char *path = job->o.source;
     const oct_denoiser_params params = table_params(job);
     oct_status st = oct_source_open(&job->source.source, &(oct_model_paths){.model = path}, err);
     if (st) return st;
-    st = oct_denoiser_init_with(&job->source.denoiser, &job->source.source, &params, err);
+    st = decode_source(job, err);
+    if (!st) st = oct_denoiser_init_with(&job->source.denoiser, &job->source.source, &params, err);
     return st ? oct_wrap(err, st, "'%s'", path) : OCT_OK;
 }
 
@@ -113,7 +138,9 @@ static oct_status measure_drift(verify_job *job, oct_err *err)
                                  .file = &job->file.source,
                                  .source = &job->source.source,
                                  .denoiser = &job->file.denoiser,
+                                 .source_denoiser = &job->source.denoiser,
                                  .dialects = &job->dialects,
+                                 .source_dialects = &job->source_dialects,
                                  .plan = job->has_plan ? &job->plan : NULL,
                                  .sqnr_db_min = job->o.sqnr_db_min,
                              },

@@ -38,7 +38,7 @@ typedef struct verify_model {  // a checkpoint and its layer table
 typedef struct verify_job {
     verify_options o;
     verify_model file, source;
-    oct_dialects dialects;  // of the file
+    oct_dialects dialects, source_dialects;  // of the file; of its source
     oct_policy policy;
     oct_calibration calibration;
     oct_plan plan;

@@ -439,6 +439,37 @@ static bool belongs_to_dialect(const char *name)
     return false;
 }
 
+// Codes were copied: their scales must have been, however either file spells them.
+static oct_status compare_respelled(const oct_drift_params *p, const oct_layer *layer,
+                                    oct_findings *findings, oct_err *err)
+{
+    oct_stored_layer is = {0}, should = {0};
+    uint64_t run;
+    const oct_layer *from = oct_denoiser_find(p->source_denoiser, layer->name);
+    if (!from || oct_stored_layer_read(&should, p->source, p->source_dialects, from, NULL) ||
+        oct_stored_layer_read(&is, p->file, p->dialects, layer, NULL)) {
+        return OCT_OK;  // what is wrong with the file the contract says
+    }
+    const uint64_t n = oct_stored_layer_scales(&is, layer, &run);
+    const uint64_t m = oct_stored_layer_scales(&should, from, &run);
+    float *a = malloc(n * sizeof *a), *b = malloc(m * sizeof *b);
+    oct_status st = OCT_OK;
+    if (!a || !b) {
+        st = oct_fail(err, OCT_ENOMEM, "out of memory for scales of '%s'", layer->name);
+    } else if (!oct_stored_layer_read_scales(&is, layer, a, NULL) &&
+               !oct_stored_layer_read_scales(&should, from, b, NULL)) {
+        compare_scales(layer, a, n, b, m, findings);
+    }
+    if (is.whole.input_scale != should.whole.input_scale) {
+        oct_findings_add(findings, "layer '%s': input scale is %.9g, but %.9g in the source",
+                         layer->name, (double)is.whole.input_scale,
+                         (double)should.whole.input_scale);
+    }
+    free(a);
+    free(b);
+    return st;
+}
+
 static bool is_same_shape(const oct_source_tensor *a, const oct_source_tensor *b)
 {
     return a->rank == b->rank && !memcmp(a->shape, b->shape, (size_t)a->rank * sizeof *a->shape);
@@ -459,14 +490,17 @@ static oct_status compare(const oct_drift_params *p, const oct_source_tensor *te
                          tensor->name);
         return OCT_OK;
     }
-    if (tensor->dtype == source->dtype) return compare_copy(tensor, source, drift, findings, err);
-
+    const oct_layer *layer = layer_of(p->denoiser, tensor);
+    if (tensor->dtype == source->dtype) {
+        const bool is_fp8 = tensor->dtype == OCT_F8_E4M3 || tensor->dtype == OCT_F8_E5M2;
+        const oct_status st = compare_copy(tensor, source, drift, findings, err);
+        return st || !is_fp8 || !layer ? st : compare_respelled(p, layer, findings, err);
+    }
     if (source->dtype != OCT_F32 && !oct_dtype_is_float16(source->dtype)) {
         oct_findings_add(findings, "tensor '%s' is %s in the source, which is not 16-bit",
                          tensor->name, oct_dtype_name(source->dtype));
         return OCT_OK;
     }
-    const oct_layer *layer = layer_of(p->denoiser, tensor);
     oct_stored_layer stored = {0};
     if (!layer || oct_stored_layer_read(&stored, p->file, p->dialects, layer, NULL) ||
         !stored.whole.is_fp8) {

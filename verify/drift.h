@@ -32,12 +32,14 @@ typedef struct oct_drift {
 typedef struct oct_drift_params {
     const oct_source *file, *source;
     const oct_denoiser *denoiser;  // of `file`
-    const oct_dialects *dialects;
+    const oct_denoiser *source_denoiser;
+    const oct_dialects *dialects;         // of `file`
+    const oct_dialects *source_dialects;  // NONE for components that are 16-bit or seen as such
     const oct_plan *plan;  // of the source: weight scales must be what it gives; or NULL
     double sqnr_db_min;  // below is a finding; -inf: none
 } oct_drift_params;
 
-// Findings: a kept tensor that differs; codes that are not the source's, rounded to nearest at the
+// Findings: a kept tensor that differs; codes that were copied with other scales; codes that are not the source's, rounded to nearest at the
 // file's own scales; a scale that is not the plan's; an error above the bound; an SQNR below the
 // minimum; a tensor without source. Works in chunks on all threads; the numbers do not depend on how
 // many. Holds a few chunks per thread and the scales of one layer, and one weight where the plan's
