@@ -3,6 +3,7 @@
 // judge: say which clauses of its caption a picture of the pocket world satisfies.
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,7 +66,7 @@ static void add_patch(cJSON *patches, const pocket_patch *patch)
     cJSON_AddStringToObject(object, "fill", pocket_fill_names[patch->fill]);
     cJSON_AddStringToObject(object, "size", pocket_size_names[patch->size]);
     oct_json_add_count(object, "side", (uint64_t)patch->box.side);
-    cJSON_AddNumberToObject(object, "likeness", (int)(patch->likeness * 1000) / 1000.0);
+    cJSON_AddNumberToObject(object, "likeness", round(patch->likeness * 1000) / 1000);
     cJSON_AddItemToObject(object, "bounds", cJSON_CreateIntArray(bounds, 4));
     cJSON_AddItemToArray(patches, object);
 }

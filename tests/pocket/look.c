@@ -16,7 +16,8 @@
 #define WINDOW_EDGE 4          // background around a patch that a stamp must leave bare
 #define SOFTNESS_MAX 2         // pixels that a soft edge reaches to either side
 #define MOULD_MAX (POCKET_LOOK_SIDE_MAX + 2 * SOFTNESS_MAX)
-#define LEAST_LIKENESS 0.86  // blots without a form reach 0.84
+#define ODD_SIDE_COST 0.02  // likeness that a pixel away from the sides of the world must earn
+#define LEAST_LIKENESS 0.83
 #define SURE_LIKENESS 0.985  // look no further
 #define FINALISTS 6          // stamps that are moved about, of POCKET_SHAPES * POCKET_FILLS
 
@@ -336,6 +337,18 @@ static bool is_small(int side)
     return 2 * side < pocket_sides[POCKET_SMALL] + pocket_sides[POCKET_MEDIUM];
 }
 
+// How far a side is from the nearest of the world, one pixel not counted.
+static int pixels_off(int side)
+{
+    int least = POCKET_SIDE;
+
+    for (int size = 0; size < POCKET_SIZES; size++) {
+        const int off = abs(side - pocket_sides[size]) - 1;
+        if (off < least) least = off;
+    }
+    return least > 0 ? least : 0;
+}
+
 // Take the next guess when its box is allowed and it fits better.
 static void try_guess(look_guess *best, look_guess next, const look_window *window,
                       const pocket_stamps *stamps)
@@ -348,7 +361,8 @@ static void try_guess(look_guess *best, look_guess next, const look_window *wind
     if (box->x < 0 || box->y < 0) return;
     make_mould(&mould, stamps, &next);
     blur_mould(&mould, next.softness);
-    next.likeness = correlate(window, &mould, box->x - next.softness, box->y - next.softness);
+    next.likeness = correlate(window, &mould, box->x - next.softness, box->y - next.softness) -
+                    ODD_SIDE_COST * pixels_off(box->side);
     if (next.likeness > best->likeness) *best = next;
 }
 
@@ -361,7 +375,7 @@ static look_guess guess_side(look_guess best, const look_region *region, const l
     const int extent = width > height ? width : height;
 
     best.likeness = -1;
-    for (int side = extent; side <= extent + 6; side += 2) {
+    for (int side = extent; side <= extent + 8; side += 2) {
         if (side < stamps->side_min || side > stamps->side_max) continue;
         const pocket_stamp *stamp = pocket_stamps_get(stamps, best.shape, side);
         look_guess next = best;

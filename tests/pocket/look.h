@@ -6,7 +6,8 @@
 // touch, or lie one above the other across at most a stripe's gap. A patch has the colour of its
 // pixels farthest from the background, so that soft edges, which may look like a third colour, do
 // not vote. Its coverage is compared with stamps of every shape, fill and side near its place: the
-// one that correlates best says what it is, unless none correlates well.
+// one that correlates best says what it is, unless none correlates well. Stamps are sharp or blurred
+// by up to 2 pixels, and those of a side that the world does not have must correlate better to win.
 //
 // Made for pictures as a trained model paints them: soft, a little noisy, colours a little off.
 #pragma once
@@ -18,7 +19,7 @@
 typedef struct pocket_patch {
     pocket_color color;
     bool is_clear;      // it looks like a shape; otherwise shape, fill, size and box mean nothing
-    double likeness;    // correlation with the best stamp, -1..1
+    double likeness;    // correlation with the best stamp, at most 1, less what its side costs
     pocket_shape shape;
     pocket_fill fill;   // plain for small shapes, as in the world
     pocket_size size;   // the class whose side is nearest

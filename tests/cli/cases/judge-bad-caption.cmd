@@ -1,0 +1,1 @@
+judge --picture "$MODELS/scene.png" --caption 'a pink star'
