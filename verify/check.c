@@ -76,13 +76,13 @@ static oct_status make_plan(verify_job *job, oct_err *err)
     return st;
 }
 
-// A file of ours may be of an architecture that only --generic quantizes, and T5 is a matter of
-// the file's own layers when it is FP8: both sides get the same table.
-static oct_denoiser_params table_params(const verify_job *job)
+// The layers that quantize sees: a file of ours may be of an architecture that only --generic
+// takes, and a T5 beside the denoiser counts where it would be written too.
+static oct_denoiser_params table_params(const verify_job *job, const oct_source *source)
 {
     return (oct_denoiser_params){
         .is_generic = find_meta(job, "octavo.version") != NULL,
-        .with_t5 = oct_dialect_detect_component(&job->file.source, OCT_T5) != OCT_DIALECT_NONE,
+        .with_t5 = !source->checkpoint.is_diffusers && !source->is_diffusers_named,
     };
 }
 
@@ -104,7 +104,7 @@ static oct_status decode_source(verify_job *job, oct_err *err)
     if (!has_fp8(&job->source_dialects)) return OCT_OK;
     if (job->o.policy) return oct_source_decode(source, 1u << OCT_DENOISER, OCT_F32, &n, err);
     oct_dialects_detect(&job->dialects, &job->file.source);
-    if (has_fp8(&job->dialects) || !job->is_readable) return OCT_OK;
+    if (has_fp8(&job->dialects) || !job->file.denoiser.n_layers) return OCT_OK;
     const oct_dtype to = job->file.denoiser.layers[0].weight->dtype;
     return oct_source_decode(source, OCT_EVERY_COMPONENT, to, &n, err);
 }
@@ -112,9 +112,9 @@ static oct_status decode_source(verify_job *job, oct_err *err)
 static oct_status open_source(verify_job *job, oct_err *err)
 {
     const char *path = job->o.source;
-    const oct_denoiser_params params = table_params(job);
     oct_status st = oct_source_open(&job->source.source, &(oct_model_paths){.model = path}, err);
     if (st) return st;
+    const oct_denoiser_params params = table_params(job, &job->source.source);
     st = decode_source(job, err);
     if (!st) st = oct_denoiser_init_with(&job->source.denoiser, &job->source.source, &params, err);
     return st ? oct_wrap(err, st, "'%s'", path) : OCT_OK;
@@ -180,7 +180,7 @@ static oct_status open_file(verify_job *job, oct_err *err)
                  oct_checkpoint_has(&job->file.source.checkpoint, OCT_DENOISER) ||
                  oct_checkpoint_has(&job->file.source.checkpoint, OCT_T5)));
     if (!st && has_layers) {
-        const oct_denoiser_params params = table_params(job);
+        const oct_denoiser_params params = table_params(job, &job->file.source);
         st = oct_denoiser_init_with(&job->file.denoiser, &job->file.source, &params, &broken);
         job->is_readable = !st;
         if (st) oct_wrap(&broken, st, "'%s'", o->file);

@@ -101,8 +101,8 @@ static oct_status add_layers(listing *l, const char *path, oct_err *err)
 {
     oct_status st = oct_source_open(&l->source, &(oct_model_paths){.model = path}, &l->reason);
     if (!st) {
-        const oct_dialect t5 = oct_dialect_detect_component(&l->source, OCT_T5);
-        const oct_denoiser_params params = {.with_t5 = t5 != OCT_DIALECT_NONE};
+        const bool is_split = l->source.checkpoint.is_diffusers || l->source.is_diffusers_named;
+        const oct_denoiser_params params = {.with_t5 = !is_split};
         st = oct_denoiser_init_with(&l->denoiser, &l->source, &params, &l->reason);
     }
     l->has_layers = !st;
