@@ -308,7 +308,7 @@ int main(int argc, char **argv)
     };
     const oct_cli cli = {
         .tool = "quantize",
-        .summary = "Write an FP8 E4M3 checkpoint from a 16-bit SD3.5 one, by a layer policy.",
+        .summary = "Write an FP8 checkpoint from a 16-bit SD3.5, FLUX.1, LTX-Video or T5 one, by a policy.",
         .usage = "--model PATH --policy NAME|FILE --out FILE [options]",
         .examples =
             {

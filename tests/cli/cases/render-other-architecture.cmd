@@ -1,0 +1,4 @@
+octavo-render --model "$MODELS/folder/text_encoder_3/model.safetensors" --prompt 'a red circle' --out pictures
+status=$?
+ls
+exit $status
