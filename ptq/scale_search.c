@@ -36,13 +36,30 @@ static void decode_again(float *value, oct_weights weights, const float *x, size
     for (size_t i = 0; i < n; i++) value[i] *= scale;
 }
 
-static void add_squares(double sums[LANES], const float *x, const float *value,
-                        const uint64_t *counts, size_t n)
+static double squared_difference(float x, float value)
+{
+    const double difference = (double)x - (double)value;
+    return difference * difference;
+}
+
+// Element i of a piece goes to lane i % LANES; in steps of all lanes they become vectors.
+static void add_squares(double sums[LANES], const float *x, const float *value, size_t n)
+{
+    size_t i = 0;
+
+    for (; i + LANES <= n; i += LANES) {
+        for (size_t lane = 0; lane < LANES; lane++) {
+            sums[lane] += squared_difference(x[i + lane], value[i + lane]);
+        }
+    }
+    for (; i < n; i++) sums[i % LANES] += squared_difference(x[i], value[i]);
+}
+
+static void add_counted_squares(double sums[LANES], const float *x, const float *value,
+                                const uint64_t *counts, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        const double difference = (double)x[i] - (double)value[i];
-        const double square = difference * difference;
-        sums[i % LANES] += counts ? (double)counts[i] * square : square;
+        sums[i % LANES] += (double)counts[i] * squared_difference(x[i], value[i]);
     }
 }
 
@@ -58,7 +75,11 @@ double oct_numbers_error(const oct_numbers *numbers, oct_weights weights, float 
         const size_t n = numbers->n - i < PIECE ? (size_t)(numbers->n - i) : PIECE;
         oct_widen(x, numbers->dtype, bytes + i * element, n);
         decode_again(value, weights, x, n, scale);
-        add_squares(sums, x, value, numbers->counts ? numbers->counts + i : NULL, n);
+        if (numbers->counts) {
+            add_counted_squares(sums, x, value, numbers->counts + i, n);
+        } else {
+            add_squares(sums, x, value, n);
+        }
     }
     for (int lane = 0; lane < LANES; lane++) sum += sums[lane];
     return sum;
