@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/log.h"
@@ -14,6 +15,8 @@
 #include "ptq/naming.h"
 
 #define CODES_AT_ONCE 16384
+#define TABLES 32
+#define MX_BLOCK 32
 
 // F16's numbers are 2^-24 apart near zero, E4M3's are 2^-9 scales: codes stay apart by two of the
 // former from here on.
@@ -84,13 +87,14 @@ static oct_status fail_code(const oct_source_tensor *tensor, const value_table *
                     oct_dtype_name(tensor->dtype));
 }
 
-static oct_status put_values(const oct_source_tensor *tensor, value_table *table,
+// Values of one run.
+static oct_status put_values(const oct_source_tensor *tensor, value_table *table, float scale,
                              const uint8_t *codes, uint64_t first, size_t n, uint8_t *out,
                              oct_err *err)
 {
     const size_t element = oct_dtype_bits(tensor->dtype) / 8;
 
-    make_table(table, tensor, tensor->decoding->scales[first / tensor->decoding->run]);
+    make_table(table, tensor, scale);
     for (size_t i = 0; i < n; i++) {
         if (!table->is_valid[codes[i]]) return fail_code(tensor, table, first + i, codes[i], err);
         if (element == 2) {
@@ -103,30 +107,82 @@ static oct_status put_values(const oct_source_tensor *tensor, value_table *table
     return OCT_OK;
 }
 
+typedef struct decoder {
+    const oct_source_tensor *tensor;
+    oct_source_tensor stored;    // the same as codes
+    uint64_t blocks;             // MX: per row
+    uint8_t *mx;                 // MX: scales of the rows that are read
+    uint64_t first_row;          // of these
+    value_table tables[TABLES];  // MX's scales are few and come again and again
+    uint8_t codes[CODES_AT_ONCE];
+} decoder;
+
+static float scale_of(const decoder *d, uint64_t run, value_table **table)
+{
+    const oct_decoding *decoding = d->tensor->decoding;
+
+    if (!decoding->mx) return decoding->scales[run];
+    const uint8_t scale = d->mx[run - d->first_row * d->blocks];
+    *table += scale % TABLES;
+    return oct_e8m0_to_f32(scale);
+}
+
+static oct_status decode_chunk(decoder *d, uint64_t at, size_t n, uint8_t *out, oct_err *err)
+{
+    const uint64_t run = d->tensor->decoding->run;
+    const size_t element = oct_dtype_bits(d->tensor->dtype) / 8;
+
+    oct_status st = oct_source_read_range(&d->stored, at, n, d->codes, err);
+    for (size_t done = 0; done < n && !st;) {
+        const uint64_t left = run - (at + done) % run;
+        const size_t some = left < n - done ? left : n - done;
+        value_table *table = d->tables;
+        const float scale = scale_of(d, (at + done) / run, &table);
+        st = put_values(d->tensor, table, scale, d->codes + done, at + done, some,
+                        out + done * element, err);
+        done += some;
+    }
+    return st;
+}
+
+static oct_status read_mx(decoder *d, uint64_t first, uint64_t end, oct_err *err)
+{
+    const uint64_t columns = d->tensor->shape[1], rows = (end - 1) / columns + 1;
+
+    d->blocks = columns / d->tensor->decoding->run;
+    d->first_row = first / columns;
+    d->mx = malloc((rows - d->first_row) * d->blocks);
+    if (!d->mx) {
+        return oct_fail(err, OCT_ENOMEM, "out of memory for the scales of '%s'", d->tensor->name);
+    }
+    return oct_dialect_read_mx(d->tensor->decoding->mx, d->blocks, d->first_row,
+                               rows - d->first_row, d->mx, err);
+}
+
 oct_status oct_decoding_read(const oct_source_tensor *tensor, uint64_t from, uint64_t bytes,
                              void *buffer, oct_err *err)
 {
-    const oct_decoding *decoding = tensor->decoding;
     const size_t element = oct_dtype_bits(tensor->dtype) / 8;
-    const uint64_t end = (from + bytes) / element;
-    oct_source_tensor stored = *tensor;
-    value_table table = {0};
-    uint8_t codes[CODES_AT_ONCE], *out = buffer;
+    const uint64_t first = from / element, end = (from + bytes) / element;
+    uint8_t *out = buffer;
     oct_status st = OCT_OK;
 
     assert(from % element == 0 && bytes % element == 0);
-    stored.decoding = NULL;
-    stored.dtype = decoding->stored;
-    stored.bytes = tensor->bytes / element;
-    for (uint64_t at = from / element; at < end && !st;) {
-        const uint64_t run_end = (at / decoding->run + 1) * decoding->run;
-        uint64_t n = (end < run_end ? end : run_end) - at;
-        if (n > sizeof codes) n = sizeof codes;
-        st = oct_source_read_range(&stored, at, n, codes, err);
-        if (!st) st = put_values(tensor, &table, codes, at, n, out, err);
-        out += n * element;
-        at += n;
+    if (bytes == 0) return OCT_OK;
+    decoder *d = calloc(1, sizeof *d);
+    if (!d) return oct_fail(err, OCT_ENOMEM, "out of memory to decode '%s'", tensor->name);
+    d->tensor = tensor;
+    d->stored = *tensor;
+    d->stored.decoding = NULL;
+    d->stored.dtype = tensor->decoding->stored;
+    d->stored.bytes = tensor->bytes / element;
+    if (tensor->decoding->mx) st = read_mx(d, first, end, err);
+    for (uint64_t at = first; at < end && !st; at += CODES_AT_ONCE) {
+        const size_t n = end - at < CODES_AT_ONCE ? end - at : CODES_AT_ONCE;
+        st = decode_chunk(d, at, n, out + (at - first) * element, err);
     }
+    free(d->mx);
+    free(d);
     return st;
 }
 
@@ -137,27 +193,66 @@ static bool is_fp8(oct_dtype dtype)
     return dtype == OCT_F8_E4M3 || dtype == OCT_F8_E5M2;
 }
 
+// Parts that differ: the scale of each, for each of its rows.
+static oct_status read_parts(oct_source *source, const oct_source_tensor *tensor,
+                             oct_dialect dialect, oct_decoding *decoding, oct_err *err)
+{
+    float *scales = oct_arena_array(&source->arena, tensor->shape[0], sizeof *scales);
+    oct_fp8_layer fp8;
+    uint64_t row = 0;
+
+    for (size_t i = 0; i < tensor->n_parts; i++) {
+        const oct_status st = oct_dialect_read_part(source, dialect, tensor, i, &fp8, err);
+        if (st) return st;
+        if (fp8.granularity != OCT_PER_TENSOR) {
+            return oct_fail(err, OCT_EUNSUPPORTED, "the parts of '%s' differ in granularity",
+                            tensor->name);
+        }
+        for (uint64_t r = 0; r < tensor->parts[i].rows; r++) scales[row++] = fp8.weight_scale;
+    }
+    decoding->scales = scales;
+    decoding->run = tensor->bytes / tensor->shape[0];
+    return OCT_OK;
+}
+
+static oct_status read_decoding(oct_source *source, const oct_source_tensor *tensor,
+                                oct_dialect dialect, oct_decoding *decoding, oct_err *err)
+{
+    oct_fp8_layer *fp8 = oct_arena_alloc(&source->arena, sizeof *fp8);
+    float *scales = NULL;
+
+    decoding->stored = tensor->dtype;
+    const oct_status st = oct_dialect_read_weight(source, dialect, tensor, fp8, err);
+    if (st == OCT_EUNSUPPORTED) return read_parts(source, tensor, dialect, decoding, err);
+    if (st) return st;
+    switch (fp8->granularity) {
+    case OCT_PER_TENSOR:
+        decoding->run = tensor->bytes;
+        scales = oct_arena_array(&source->arena, 1, sizeof *scales);
+        scales[0] = fp8->weight_scale;
+        break;
+    case OCT_PER_CHANNEL:
+        decoding->run = tensor->bytes / tensor->shape[0];
+        scales = oct_arena_array(&source->arena, tensor->shape[0], sizeof *scales);
+        break;
+    case OCT_PER_MX_BLOCK:
+        decoding->run = MX_BLOCK;
+        decoding->mx = fp8;
+    }
+    decoding->scales = scales;
+    return fp8->granularity == OCT_PER_CHANNEL ? oct_dialect_read_channels(fp8, scales, err)
+                                               : OCT_OK;
+}
+
 static oct_status set_decoding(oct_source *source, oct_source_tensor *tensor, oct_dialect dialect,
                                oct_dtype to, oct_err *err)
 {
     oct_decoding *decoding = oct_arena_alloc(&source->arena, sizeof *decoding);
-    const bool is_fused = tensor->n_parts > 1;  // parts may differ in rows: one scale per row
-    const uint64_t runs = is_fused ? tensor->shape[0] : 1;
-    float *scales = oct_arena_array(&source->arena, runs, sizeof *scales);
-    uint64_t run = 0;
 
     // Biases and norms of files that were cast as a whole never have a scale.
     if (!oct_name_ends_with(tensor->name, ".weight")) dialect = OCT_DIALECT_CAST;
-    for (size_t i = 0; i < tensor->n_parts; i++) {
-        oct_fp8_layer fp8;
-        const oct_status st = oct_dialect_read_part(source, dialect, tensor, i, &fp8, err);
-        if (st) return st;
-        for (uint64_t row = 0; row < (is_fused ? tensor->parts[i].rows : 1); row++) {
-            scales[run++] = fp8.weight_scale;
-        }
-    }
-    *decoding =
-        (oct_decoding){.stored = tensor->dtype, .run = tensor->bytes / runs, .scales = scales};
+    const oct_status st = read_decoding(source, tensor, dialect, decoding, err);
+    if (st) return st;
     tensor->decoding = decoding;
     tensor->dtype = to;
     tensor->file_name = NULL;
@@ -173,9 +268,10 @@ static bool is_among(const oct_source_tensor *tensor, unsigned components)
 static bool is_lossy(const oct_source_tensor *tensor)
 {
     const oct_decoding *decoding = tensor->decoding;
+    const uint64_t n = tensor->bytes / 2 / decoding->run;
 
-    if (tensor->dtype != OCT_F16) return false;
-    for (size_t i = 0; i < tensor->n_parts; i++) {
+    if (tensor->dtype != OCT_F16 || !decoding->scales) return false;
+    for (uint64_t i = 0; i < n; i++) {
         if (decoding->scales[i] < F16_SCALE_MIN) return true;
     }
     return false;

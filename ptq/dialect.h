@@ -35,8 +35,8 @@ bool oct_dialect_parse(const char *name, oct_dialect *dialect);        // those 
 
 typedef enum oct_emit {
     OCT_EMIT_COPY,          // bytes of `source`
-    OCT_EMIT_CODES,         // E4M3 codes of decision->layer's weight
-    OCT_EMIT_WEIGHT_SCALE,  // its scale, F32 []
+    OCT_EMIT_CODES,         // codes of decision->layer's weight
+    OCT_EMIT_WEIGHT_SCALE,  // its scales: see oct_out_scales()
     OCT_EMIT_BYTES,         // `bytes`, known now: markers and input scales
 } oct_emit;
 
@@ -47,7 +47,7 @@ typedef struct oct_out_tensor {
     uint64_t shape[OCT_RANK_MAX];
     oct_emit emit;
     const oct_source_tensor *source;  // COPY
-    uint64_t first_row;               // COPY, CODES: row r is row (first_row + r) mod rows of the
+    uint64_t first_row;               // of all but BYTES: row r is row (first_row + r) mod rows of the
                                       // canonical tensor: split q, k and v, swapped halves
     const oct_decision *decision;     // CODES, WEIGHT_SCALE and BYTES that belong to a layer
     const uint8_t *bytes;             // BYTES
@@ -82,13 +82,26 @@ oct_status oct_outputs_init_respelled(oct_outputs *outputs, const oct_source *so
 
 void oct_outputs_deinit(oct_outputs *outputs);
 
+// Where ComfyUI's mxfp8 has the scale of a block, as cuBLAS wants it: in tiles of 128 rows by 4
+// scales, one row of tiles after the other; in a tile, rows r, r + 32, r + 64 and r + 96 stand side
+// by side, for r from 0 to 31. The shape is padded to whole tiles.
+#define OCT_MX_TILE_ROWS 128
+#define OCT_MX_TILE_BLOCKS 4
+uint64_t oct_mx_tiled_index(uint64_t row, uint64_t block, uint64_t blocks);
+
+// The bytes of a WEIGHT_SCALE tensor, from the scales as oct_encoder_scales() has them: F32 [], F32
+// [rows] per channel, F8_E8M0 [rows][columns / 32] for MX, or these in tiles as U8, padded with
+// zeros.
+void oct_out_scales(const oct_out_tensor *out, const void *scales, uint8_t *bytes);
+
 // ---- Reading.
 
 typedef struct oct_fp8_layer {
     bool is_fp8;
     oct_granularity granularity;
     float weight_scale;               // per tensor: value = code * weight_scale; else 1
-    const oct_source_tensor *scales;  // per channel and MX: see oct_dialect_read_scales(); else NULL
+    oct_source_tensor scales;         // per channel and MX: see oct_dialect_read_scales()
+    bool has_tiled_scales;            // MX in the order of ComfyUI: see oct_mx_tiled_index()
     float input_scale;                // 0: none
     bool is_full_precision;           // stored FP8, computed in 16 bit; also when there is no input scale
     bool is_marked_full_precision;    // as the file spells it
@@ -118,6 +131,12 @@ oct_status oct_dialect_read_weight(const oct_source *source, oct_dialect dialect
                                    oct_err *err);
 oct_status oct_dialect_read(const oct_source *source, oct_dialect dialect, const oct_layer *layer,
                             oct_fp8_layer *fp8, oct_err *err);
+
+// F32 scales of all rows, and E8M0 scales of rows [row, row + rows) of an MX weight with `blocks` a
+// row, in storage order of the weight. OCT_EFORMAT when one is not finite and positive.
+oct_status oct_dialect_read_channels(const oct_fp8_layer *fp8, float *scales, oct_err *err);
+oct_status oct_dialect_read_mx(const oct_fp8_layer *fp8, uint64_t blocks, uint64_t row,
+                               uint64_t rows, uint8_t *scales, oct_err *err);
 
 // The scales of a layer that has one per channel or MX block, in storage order of the weight. F32
 // [out] per channel; E8M0 [out][in / 32] for MX: scales[i] is of elements [32 i, 32 i + 32).

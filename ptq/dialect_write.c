@@ -34,9 +34,13 @@ bool oct_dialect_parse(const char *name, oct_dialect *dialect)
 #define MARKER_MULTIPLE 32
 #define MARKER_BYTES_MAX 96
 
+#define MX_BLOCK 32
+
 typedef struct fp8_form {  // how one FP8 weight is written
     const oct_source_tensor *weight;
     const oct_decision *decision;  // whose codes are to be made; NULL: the weight holds them
+    oct_dtype dtype;               // of the codes
+    oct_granularity granularity;
     bool is_full_precision;
     float weight_scale, input_scale;  // weight_scale: of codes that are there; input_scale 0: none
 } fp8_form;
@@ -100,9 +104,15 @@ static oct_out_tensor *add_bytes(writer *w, const char *name, oct_dtype dtype, c
 
 // ---- An FP8 layer.
 
+static const char *format_of(const fp8_form *form)
+{
+    if (form->granularity == OCT_PER_MX_BLOCK) return "mxfp8";
+    return form->dtype == OCT_F8_E5M2 ? "float8_e5m2" : "float8_e4m3fn";
+}
+
 static void print_marker(FILE *out, const fp8_form *form)
 {
-    fprintf(out, "{\"format\": \"float8_e4m3fn\"%s}",
+    fprintf(out, "{\"format\": \"%s\"%s}", format_of(form),
             form->is_full_precision ? FULL_PRECISION : "");
 }
 
@@ -125,6 +135,30 @@ static void add_quant_marker(writer *w, const fp8_form *form, const char *layer)
     out->shape[0] = bytes;
 }
 
+static uint64_t round_up(uint64_t value, uint64_t multiple)
+{
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+static void shape_scales(const writer *w, const fp8_form *form, oct_out_tensor *out)
+{
+    const uint64_t rows = form->weight->shape[0], blocks = form->weight->shape[1] / MX_BLOCK;
+
+    switch (form->granularity) {
+    case OCT_PER_TENSOR:
+        break;
+    case OCT_PER_CHANNEL:
+        out->rank = 1;
+        out->shape[0] = rows;
+        break;
+    case OCT_PER_MX_BLOCK:
+        out->dtype = w->dialect == OCT_DIALECT_COMFY ? OCT_U8 : OCT_F8_E8M0;
+        out->rank = 2;
+        out->shape[0] = out->dtype == OCT_U8 ? round_up(rows, OCT_MX_TILE_ROWS) : rows;
+        out->shape[1] = out->dtype == OCT_U8 ? round_up(blocks, OCT_MX_TILE_BLOCKS) : blocks;
+    }
+}
+
 static void add_scales(writer *w, const fp8_form *form, const char *layer)
 {
     const bool is_legacy = w->dialect == OCT_DIALECT_COMFY_LEGACY;
@@ -138,6 +172,7 @@ static void add_scales(writer *w, const fp8_form *form, const char *layer)
                               ? add(w, weight, OCT_F32, OCT_EMIT_WEIGHT_SCALE)
                               : add_bytes(w, weight, OCT_F32, &form->weight_scale, sizeof(float));
     out->decision = form->decision;
+    if (form->decision) shape_scales(w, form, out);
     if (form->input_scale == 0) return;
     out = add_bytes(w, input, OCT_F32, &form->input_scale, sizeof(float));
     out->decision = form->decision;
@@ -152,8 +187,8 @@ static void add_fp8(writer *w, const fp8_form *form)
     const char *layer = oct_arena_copy_n(arena, name, strlen(name) - strlen(".weight"));
     struct component_forms *of = &w->of[weight->component];
 
-    oct_out_tensor *out = add(w, name, form->decision ? OCT_F8_E4M3 : weight->dtype,
-                              form->decision ? OCT_EMIT_CODES : OCT_EMIT_COPY);
+    oct_out_tensor *out =
+        add(w, name, form->dtype, form->decision ? OCT_EMIT_CODES : OCT_EMIT_COPY);
     out->decision = form->decision;
     out->source = form->decision ? NULL : weight;
     out->rank = weight->rank;
@@ -167,6 +202,33 @@ static void add_fp8(writer *w, const fp8_form *form)
     of->prefix = prefix;
     of->n++;
     of->n_full_precision += form->is_full_precision;
+}
+
+void oct_out_scales(const oct_out_tensor *out, const void *scales, uint8_t *bytes)
+{
+    const oct_layer *layer = out->decision->layer;
+    const uint64_t rows = layer->out_features, blocks = layer->in_features / MX_BLOCK;
+    const uint8_t *from = scales;
+
+    assert(out->emit == OCT_EMIT_WEIGHT_SCALE);
+    if (out->rank == 0) {
+        memcpy(bytes, scales, sizeof(float));
+        return;
+    }
+    if (out->dtype != OCT_U8) {
+        const uint64_t row_bytes = out->dtype == OCT_F32 ? sizeof(float) : blocks;
+        for (uint64_t r = 0; r < out->shape[0]; r++) {
+            memcpy(bytes + r * row_bytes, from + (out->first_row + r) % rows * row_bytes,
+                   row_bytes);
+        }
+        return;
+    }
+    memset(bytes, 0, out->shape[0] * out->shape[1]);
+    for (uint64_t r = 0; r < rows; r++) {
+        for (uint64_t b = 0; b < blocks; b++) {
+            bytes[oct_mx_tiled_index(r, b, blocks)] = from[r * blocks + b];
+        }
+    }
 }
 
 // ---- A whole file.
@@ -245,21 +307,48 @@ static oct_status check_no_scales(const oct_source *source, oct_err *err)
     return OCT_OK;
 }
 
-// No dialect here writes more than E4M3 with a scale per tensor.
+// Which dialects can carry what a layer is to be; a bit per dialect.
+static unsigned carriers(oct_weights weights, oct_granularity granularity)
+{
+    enum {
+        COMFY = 1u << OCT_DIALECT_COMFY,
+        LEGACY = 1u << OCT_DIALECT_COMFY_LEGACY,
+        CAST = 1u << OCT_DIALECT_CAST
+    };
+
+    if (granularity == OCT_PER_MX_BLOCK) return COMFY;
+    if (granularity == OCT_PER_CHANNEL) return 0;
+    return weights == OCT_WEIGHTS_E5M2 ? COMFY | CAST : COMFY | LEGACY | CAST;
+}
+
+static const char *list_dialects(unsigned set, char *text, size_t bytes)
+{
+    size_t used = 0;
+
+    snprintf(text, bytes, "none");
+    for (int d = 0; set >> d; d++) {
+        if (!(set >> d & 1)) continue;
+        used += (size_t)snprintf(text + used, bytes - used, "%s'%s'", used ? ", " : "",
+                                 dialect_names[d]);
+    }
+    return text;
+}
+
 static oct_status check_carried(const oct_plan *plan, oct_dialect dialect, oct_err *err)
 {
+    char able[100];
+
     for (size_t i = 0; i < plan->n_decisions; i++) {
         const oct_decision *decision = &plan->decisions[i];
         if (decision->weights == OCT_WEIGHTS_KEEP) continue;
-        if (decision->weights == OCT_WEIGHTS_E4M3 && decision->granularity == OCT_PER_TENSOR) {
-            continue;
-        }
-        return oct_fail(err, OCT_EUNSUPPORTED,
-                        "layer '%s': dialect '%s' carries weights 'e4m3' with granularity "
-                        "'tensor', not '%s' with '%s'",
-                        decision->layer->name, oct_dialect_name(dialect),
-                        oct_weights_name(decision->weights),
-                        oct_granularity_name(decision->granularity));
+        const unsigned set = carriers(decision->weights, decision->granularity);
+        if (set >> dialect & 1) continue;
+        return oct_fail(
+            err, OCT_EUNSUPPORTED,
+            "layer '%s': dialect '%s' cannot carry weights '%s' with granularity "
+            "'%s'; these can: %s",
+            decision->layer->name, oct_dialect_name(dialect), oct_weights_name(decision->weights),
+            oct_granularity_name(decision->granularity), list_dialects(set, able, sizeof able));
     }
     return OCT_OK;
 }
@@ -282,10 +371,14 @@ static void add_planned(writer *w, const oct_plan *plan)
             add_copy(w, tensor);
             continue;
         }
+        const oct_decision *decision = fp8_of[i];
+        const bool is_e5m2 = decision->weights == OCT_WEIGHTS_E5M2;
         add_fp8(w, &(fp8_form){.weight = tensor,
-                               .decision = fp8_of[i],
-                               .is_full_precision = fp8_of[i]->inputs == OCT_INPUTS_NONE,
-                               .input_scale = fp8_of[i]->input_scale});
+                               .decision = decision,
+                               .dtype = is_e5m2 ? OCT_F8_E5M2 : OCT_F8_E4M3,
+                               .granularity = decision->granularity,
+                               .is_full_precision = decision->inputs == OCT_INPUTS_NONE,
+                               .input_scale = decision->input_scale});
     }
     oct_arena_deinit(&scratch);
 }
@@ -357,6 +450,7 @@ static oct_status read_form(const writer *w, oct_dialect from, const oct_source_
     const oct_status st = oct_dialect_read_weight(w->source, from, weight, &fp8, err);
     if (st) return st;
     *form = (fp8_form){.weight = weight,
+                       .dtype = weight->dtype,
                        .is_full_precision = fp8.is_marked_full_precision,
                        .weight_scale = fp8.weight_scale,
                        .input_scale = fp8.input_scale};

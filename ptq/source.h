@@ -33,8 +33,9 @@ typedef struct oct_part {             // rows [first_row, first_row + rows) of a
 // once to the tensor's dtype. Element i in canonical order belongs to run i / run.
 typedef struct oct_decoding {
     oct_dtype stored;                 // F8_E4M3 or F8_E5M2
-    uint64_t run;                     // elements per scale: the whole tensor, or a row
-    const float *scales;              // one per run
+    uint64_t run;                     // elements per scale: the whole tensor, a row, or an MX block
+    const float *scales;              // one per run; NULL for MX, whose scales stay in the file
+    const struct oct_fp8_layer *mx;   // see oct_dialect_read_mx(); else NULL
 } oct_decoding;
 
 typedef struct oct_source_tensor {

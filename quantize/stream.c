@@ -8,6 +8,7 @@
 #include <omp.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "ptq/encoder.h"
@@ -20,10 +21,11 @@ typedef enum stage { WAITING, READING, SCANNING, SETTLING, EMITTING, DONE } stag
 
 typedef struct tensor_job {  // one source tensor and all that is made from it
     const oct_source_tensor *source;
-    const oct_out_tensor *data, *scale;  // COPY or CODES; WEIGHT_SCALE or NULL
+    const oct_out_tensor **data, **scales;  // [n_data] COPY or CODES; [n_scales] WEIGHT_SCALE
+    size_t n_data, n_scales;                // more than one where a tensor is split
     stage stage;
     uint64_t n_tasks, next_task, tasks_left;     // of the stage
-    oct_xxh128 *read_digests, *written_digests;  // one per chunk; of `data` when it is CODES
+    oct_xxh128 *read_digests, *written_digests;  // one per chunk; of `data`, when held
     oct_encoder *encoder;                        // CODES, from READING to DONE
     uint64_t grain;
     uint8_t *held;
@@ -80,6 +82,15 @@ static uint64_t element_bytes(const tensor_job *job)
     return oct_dtype_bits(job->source->dtype) / 8;
 }
 
+static void push_out(stream *s, const oct_out_tensor ***list, size_t *n, const oct_out_tensor *out)
+{
+    const oct_out_tensor **longer = oct_arena_array(&s->arena, *n + 1, sizeof *longer);
+
+    if (*n) memcpy(longer, *list, *n * sizeof *longer);
+    longer[(*n)++] = out;
+    *list = longer;
+}
+
 static void list_jobs(stream *s)
 {
     const oct_source *source = s->params->source;
@@ -93,21 +104,26 @@ static void list_jobs(stream *s)
         tensor_job *job = &all[from - source->tensors];
         job->source = from;
         if (out->emit == OCT_EMIT_WEIGHT_SCALE) {
-            job->scale = out;
+            push_out(s, &job->scales, &job->n_scales, out);
         } else {
-            job->data = out;
+            push_out(s, &job->data, &job->n_data, out);
         }
     }
     s->jobs = all;
     for (size_t i = 0; i < source->n_tensors; i++) {
-        if (all[i].data) s->jobs[s->n_jobs++] = all[i];
+        if (all[i].n_data) s->jobs[s->n_jobs++] = all[i];
     }
     qsort(s->jobs, s->n_jobs, sizeof *s->jobs, compare_places);
 }
 
+static bool is_encoded(const tensor_job *job)
+{
+    return job->data[0]->emit == OCT_EMIT_CODES;
+}
+
 static bool is_held(const tensor_job *job)
 {
-    return job->data->emit == OCT_EMIT_CODES;
+    return is_encoded(job) || job->n_data > 1 || job->data[0]->first_row > 0;
 }
 
 static const oct_st_tensor *slot_of(const stream *s, const oct_out_tensor *out)
@@ -135,8 +151,9 @@ static oct_status reserve_memory(stream *s, oct_err *err)
     for (size_t i = 0; i < s->n_jobs; i++) {
         if (!is_held(&s->jobs[i])) continue;
         const uint64_t bytes = held_bytes(&s->jobs[i]);
-        const uint64_t columns = s->jobs[i].data->decision->layer->in_features;
         if (bytes > s->region_bytes) s->region_bytes = bytes;
+        if (!is_encoded(&s->jobs[i])) continue;
+        const uint64_t columns = s->jobs[i].data[0]->decision->layer->in_features;
         if (columns > row_bytes) row_bytes = columns;
     }
     // A chunk of codes, and the rest of the rows at both ends: see emit_chunk().
@@ -196,8 +213,8 @@ static oct_status read_chunk(stream *s, tensor_job *job, uint64_t index, uint8_t
     if (st) return st;
     job->read_digests[index] = oct_xxh128_of(data, bytes);
     oct_progress_add(s->params->progress, bytes);
-    if (!job->held) return write_chunk(s, job->data, at, data, bytes, err);
-    if (is_scanned_when_read(job)) {
+    if (!job->held) return write_chunk(s, job->data[0], at, data, bytes, err);
+    if (is_encoded(job) && is_scanned_when_read(job)) {
         oct_encoder_scan(job->encoder, data, at / element_bytes(job), bytes / element_bytes(job));
     }
     return OCT_OK;
@@ -219,31 +236,71 @@ static void scan_chunk(tensor_job *job, uint64_t index)
                      at_most(n - first, scan_length(job)));
 }
 
-static oct_status settle(stream *s, tensor_job *job, oct_err *err)
+static oct_status write_scale(const stream *s, const tensor_job *job, const oct_out_tensor *out,
+                              oct_err *err)
 {
-    const oct_status st = oct_encoder_settle(job->encoder, job->held, err);
-    if (st || !job->scale) return st;
+    const oct_st_tensor *slot = slot_of(s, out);
     uint64_t bytes = 0;
     const void *scales = oct_encoder_scales(job->encoder, &bytes);
-    assert(bytes == slot_of(s, job->scale)->bytes);
-    *output_digest(s, job->scale) = oct_digest_of_data(scales, bytes);
-    return write_chunk(s, job->scale, 0, scales, bytes, err);
+
+    uint8_t *data = malloc(slot->bytes);
+    if (!data) {
+        return oct_fail(err, OCT_ENOMEM, "out of memory for the scales '%s'", out->name);
+    }
+    oct_out_scales(out, scales, data);
+    *output_digest(s, out) = oct_digest_of_data(data, slot->bytes);
+    const oct_status st = write_chunk(s, out, 0, data, slot->bytes, err);
+    free(data);
+    return st;
 }
 
-// Chunks of the output are digested, so rows that cross their borders are encoded for both.
+static oct_status settle(stream *s, tensor_job *job, oct_err *err)
+{
+    oct_status st = oct_encoder_settle(job->encoder, job->held, err);
+
+    for (size_t i = 0; i < job->n_scales && !st; i++) {
+        st = write_scale(s, job, job->scales[i], err);
+    }
+    return st;
+}
+
+// Elements [first, first + n) of the source as they are written, to the buffer. Chunks of the
+// output are digested, so rows that cross their borders are encoded for both; returns where the
+// first is.
+static uint8_t *put_elements(const tensor_job *job, uint64_t first, uint64_t n, uint8_t *buffer)
+{
+    const uint64_t element = element_bytes(job), n_all = job->source->bytes / element;
+    const uint64_t from = first / job->grain * job->grain;
+    const uint64_t end = at_most((first + n + job->grain - 1) / job->grain * job->grain, n_all);
+
+    if (!is_encoded(job)) return memcpy(buffer, job->held + first * element, n * element);
+    oct_encoder_encode(job->encoder, job->held + from * element, from, end - from, buffer);
+    return buffer + (first - from);
+}
+
+static uint64_t chunk_count(const stream *s, const oct_out_tensor *out)
+{
+    return oct_digest_chunk_count(slot_of(s, out)->bytes);
+}
+
+// A chunk of one output of a held tensor. It wraps around at most once, between two rows.
 static oct_status emit_chunk(stream *s, tensor_job *job, uint64_t index, uint8_t *buffer,
                              oct_err *err)
 {
-    const uint64_t n_all = job->source->bytes / element_bytes(job);
-    const uint64_t at = index * CHUNK, n = at_most(n_all - at, CHUNK);
-    const uint64_t first = at / job->grain * job->grain;
-    const uint64_t end = at_most((at + n + job->grain - 1) / job->grain * job->grain, n_all);
+    const oct_out_tensor **out = job->data;
+    const uint64_t digest = index, size = is_encoded(job) ? 1 : element_bytes(job);
 
-    oct_encoder_encode(job->encoder, job->held + first * element_bytes(job), first, end - first,
-                       buffer);
-    const uint8_t *codes = buffer + (at - first);
-    job->written_digests[index] = oct_xxh128_of(codes, n);
-    return write_chunk(s, job->data, at, codes, n, err);
+    while (index >= chunk_count(s, *out)) index -= chunk_count(s, *out++);
+    const uint64_t at = index * CHUNK, bytes = at_most(slot_of(s, *out)->bytes - at, CHUNK);
+    const uint64_t n_all = job->source->bytes / element_bytes(job), n = bytes / size;
+    const uint64_t columns = job->source->rank ? n_all / job->source->shape[0] : 1;
+    const uint64_t first = ((*out)->first_row * columns + at / size) % n_all;
+    const uint64_t n_here = at_most(n, n_all - first);
+
+    uint8_t *data = put_elements(job, first, n_here, buffer);
+    if (n_here < n) put_elements(job, 0, n - n_here, data + n_here * size);
+    job->written_digests[digest] = oct_xxh128_of(data, bytes);
+    return write_chunk(s, *out, at, data, bytes, err);
 }
 
 static oct_status run_task(stream *s, const task *t, uint8_t *buffer, oct_err *err)
@@ -265,10 +322,18 @@ static oct_status run_task(stream *s, const task *t, uint8_t *buffer, oct_err *e
 
 // ---- The order of tasks. All of this runs under the lock.
 
-static uint64_t task_count(const tensor_job *job, stage of)
+static uint64_t emit_count(const stream *s, const tensor_job *job)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < job->n_data; i++) n += chunk_count(s, job->data[i]);
+    return n;
+}
+
+static uint64_t task_count(const stream *s, const tensor_job *job, stage of)
 {
     if (of == READING) return oct_digest_chunk_count(job->source->bytes);
-    if (!is_held(job)) return 0;
+    if (!is_held(job) || (of != EMITTING && !is_encoded(job))) return 0;
     const uint64_t elements = job->source->bytes / element_bytes(job);
     switch (of) {
     case SCANNING:
@@ -277,7 +342,7 @@ static uint64_t task_count(const tensor_job *job, stage of)
     case SETTLING:
         return 1;
     case EMITTING:
-        return oct_digest_chunk_count(elements);
+        return emit_count(s, job);
     default:
         return 0;
     }
@@ -286,12 +351,15 @@ static uint64_t task_count(const tensor_job *job, stage of)
 static void end_job(stream *s, tensor_job *job)
 {
     const size_t index = (size_t)(job->source - s->params->source->tensors);
-    const oct_xxh128 digest = oct_digest_of_chunks(job->read_digests, task_count(job, READING));
+    const oct_xxh128 digest = oct_digest_of_chunks(job->read_digests, task_count(s, job, READING));
 
     s->source_digests[index] = digest;
-    *output_digest(s, job->data) =
-        is_held(job) ? oct_digest_of_chunks(job->written_digests, task_count(job, EMITTING))
-                     : digest;
+    const oct_xxh128 *written = job->written_digests;
+    for (size_t i = 0; i < job->n_data; i++) {
+        const uint64_t n = chunk_count(s, job->data[i]);
+        *output_digest(s, job->data[i]) = is_held(job) ? oct_digest_of_chunks(written, n) : digest;
+        if (is_held(job)) written += n;
+    }
     oct_encoder_end(job->encoder);
     job->encoder = NULL;
     job->held = NULL;
@@ -303,7 +371,7 @@ static void advance(stream *s, tensor_job *job)
     while (job->stage != DONE && job->tasks_left == 0) {
         job->stage++;
         job->next_task = 0;
-        job->n_tasks = job->tasks_left = task_count(job, job->stage);
+        job->n_tasks = job->tasks_left = task_count(s, job, job->stage);
     }
     if (job->stage == DONE) end_job(s, job);
     while (s->first < s->next && s->jobs[s->first].stage == DONE) s->first++;
@@ -317,11 +385,13 @@ static bool begin_job(stream *s, oct_status *st, oct_err *err)
     if (is_held(job)) {
         uint8_t *room = find_room(s, held_bytes(job));
         if (!room) return false;
-        *st = oct_encoder_begin(&job->encoder, s->params->plan, job->data->decision, err);
-        if (*st) return false;
-        job->grain = oct_encoder_grain(job->encoder);
+        if (is_encoded(job)) {
+            *st = oct_encoder_begin(&job->encoder, s->params->plan, job->data[0]->decision, err);
+            if (*st) return false;
+        }
+        job->grain = is_encoded(job) ? oct_encoder_grain(job->encoder) : 1;
         job->held = room;
-        const uint64_t n = oct_digest_chunk_count(slot_of(s, job->data)->bytes);
+        const uint64_t n = emit_count(s, job);
         job->written_digests = oct_arena_array(&s->arena, n, sizeof *job->written_digests);
     }
     const uint64_t n = oct_digest_chunk_count(job->source->bytes);

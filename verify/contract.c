@@ -102,7 +102,7 @@ static oct_status check_scales(const oct_layer *layer, const oct_stored_layer *s
 {
     oct_err broken = {{0}};
     uint64_t run;
-    if (!stored->whole.scales) return OCT_OK;
+    if (stored->whole.granularity == OCT_PER_TENSOR) return OCT_OK;
     float *scales = malloc(oct_stored_layer_scales(stored, layer, &run) * sizeof *scales);
     if (!scales) {
         return oct_fail(err, OCT_ENOMEM, "out of memory for the scales of '%s'", layer->name);

@@ -498,7 +498,8 @@ static void header_entry_replaces_marker_tensors(void)
     file.meta = "{\"_quantization_metadata\":\"{\\\"layers\\\": {\\\"" L
                 "\\\": {\\\"format\\\": \\\"nvfp4\\\"}}}\"}";
     check_damaged(file, OCT_DIALECT_COMFY,
-                  "'_quantization_metadata' of '" L "' has format 'nvfp4', not 'float8_e4m3fn'");
+                  "'_quantization_metadata' of '" L
+                  "' has format 'nvfp4', not 'float8_e4m3fn', 'float8_e5m2' or 'mxfp8'");
 }
 
 static void damaged_scales_are_refused(void)
@@ -670,6 +671,33 @@ static void fp8_under_diffusers_names_is_read(void)
     close_denoiser(&model);
 }
 
+static void tiles_hold_every_block_once(void)
+{
+    // From cuBLAS's picture of a tile: rows 0, 32, 64 and 96 of 4 blocks each, then 1, 33, ...
+    static const struct {
+        uint64_t row, block, index;
+    } known[] = {
+        {0, 0, 0},   {0, 3, 3},      {32, 0, 4},
+        {96, 3, 15}, {1, 0, 16},     {127, 3, 511},
+        {0, 4, 512}, {128, 0, 1024}, {129, 5, 1024 + 512 + 16 + 1},
+    };
+    enum { ROWS = 200, BLOCKS = 7, PLACES = 256 * 8 };
+    bool is_taken[PLACES] = {false};
+    size_t n_wrong = 0;
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        CHECK(oct_mx_tiled_index(known[i].row, known[i].block, BLOCKS) == known[i].index);
+    }
+    for (uint64_t r = 0; r < ROWS; r++) {
+        for (uint64_t b = 0; b < BLOCKS; b++) {
+            const uint64_t index = oct_mx_tiled_index(r, b, BLOCKS);
+            n_wrong += index >= PLACES || is_taken[index % PLACES];
+            is_taken[index % PLACES] = true;
+        }
+    }
+    CHECK(n_wrong == 0);
+}
+
 static void sources_in_16_bit_have_no_dialect(void)
 {
     opened_denoiser model;
@@ -698,6 +726,7 @@ int main(void)
     RUN(scales_of_another_type_of_weight_are_refused);
     RUN(fp8_convolutions_are_refused);
     RUN(fp8_under_diffusers_names_is_read);
+    RUN(tiles_hold_every_block_once);
     RUN(sources_in_16_bit_have_no_dialect);
     return test_end();
 }
