@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "ptq/dialect.h"
 #include "tests/ptq/families.h"
 #include "tests/test.h"
 
@@ -173,6 +174,54 @@ static void parts_of_unequal_rows_are_joined_in_order(void)
     close_model(&model);
     free(data);
     free(got);
+}
+
+typedef struct written {
+    opened model;
+    oct_policy policy;
+    oct_plan plan;
+    oct_outputs outputs;
+} written;
+
+static void plan_outputs(written *w, model_file *file)
+{
+    oct_err err = {0};
+
+    open_saved(&w->model, file);
+    CHECK(oct_policy_load(&w->policy, "flux-default", &err) == OCT_OK);
+    const oct_plan_params params = {.policy = &w->policy, .qmax = 448};
+    CHECK(oct_plan_init(&w->plan, &w->model.denoiser, &params, &err) == OCT_OK);
+    CHECK(oct_outputs_init(&w->outputs, &w->model.source, &w->plan, OCT_DIALECT_COMFY, &err) ==
+          OCT_OK);
+    CHECK_TEXT(err.text, "");
+}
+
+static void both_namings_of_flux_are_written_alike(void)
+{
+    written w[2];
+
+    for (int naming = 0; naming < 2; naming++) {
+        model_file file = {0};
+        if (naming) {
+            model_add_flux_diffusers(&file, &flux_tiny);
+        } else {
+            model_add_flux(&file, &flux_tiny, "");
+        }
+        plan_outputs(&w[naming], &file);
+    }
+    CHECK(w[0].outputs.n_tensors == w[1].outputs.n_tensors);
+    for (size_t i = 0; i < w[0].outputs.n_tensors; i++) {
+        const oct_out_tensor *a = &w[0].outputs.tensors[i], *b = &w[1].outputs.tensors[i];
+        CHECK_TEXT(a->name, b->name);
+        CHECK(a->dtype == b->dtype && a->rank == b->rank && a->emit == b->emit);
+        CHECK(memcmp(a->shape, b->shape, (size_t)a->rank * sizeof *a->shape) == 0);
+    }
+    for (int i = 0; i < 2; i++) {
+        oct_outputs_deinit(&w[i].outputs);
+        oct_plan_deinit(&w[i].plan);
+        oct_policy_deinit(&w[i].policy);
+        close_model(&w[i].model);
+    }
 }
 
 static void check_ltx(const ltx_spec *spec, const char *variant, uint64_t parameters)
@@ -468,6 +517,7 @@ int main(void)
     RUN(flux_variants_are_told_apart);
     RUN(fused_layers_of_flux_have_two_roles_and_four_names);
     RUN(parts_of_unequal_rows_are_joined_in_order);
+    RUN(both_namings_of_flux_are_written_alike);
     RUN(ltx_has_the_published_counts_in_both_namings);
     RUN(t5_has_the_published_counts);
     RUN(t5_with_two_embeddings_and_a_vocabulary_is_fine);
