@@ -91,23 +91,33 @@ static oct_status hash_range(const char *path, uint64_t from, char hex[OCT_SHA25
 static void note_trouble(oct_digests *digests, oct_digest *file, oct_status status,
                          const oct_err *err)
 {
-#pragma omp critical(oct_verify_digests)
-    {
-        file->status = status;
-        file->trouble = oct_arena_copy(&digests->arena, err->text);
-    }
+    pthread_mutex_lock(&digests->mutex);
+    file->status = status;
+    file->trouble = oct_arena_copy(&digests->arena, err->text);
+    pthread_mutex_unlock(&digests->mutex);
+}
+
+static size_t take_stream(oct_digests *digests)
+{
+    pthread_mutex_lock(&digests->mutex);
+    const size_t stream = digests->next++;
+    pthread_mutex_unlock(&digests->mutex);
+    return stream;
+}
+
+static size_t count_streams(const oct_digests *digests)
+{
+    return digests->n_files * (digests->needs_data ? 2 : 1);
 }
 
 // A stream of SHA-256 has no parallelism inside; streams of several files, and of a file and its
 // data, run side by side.
-static void *hash_all(void *argument)
+static void *hash_streams(void *argument)
 {
     oct_digests *digests = argument;
-    const size_t streams = digests->needs_data ? 2 : 1;
-#pragma omp parallel for schedule(dynamic) num_threads(digests->threads)
-    for (size_t i = 0; i < digests->n_files * streams; i++) {
-        oct_digest *file = &digests->files[i / streams];
-        const bool is_data = i % streams;
+    for (size_t i = take_stream(digests); i < count_streams(digests); i = take_stream(digests)) {
+        oct_digest *file = &digests->files[i % digests->n_files];
+        const bool is_data = i >= digests->n_files;
         oct_err err = {{0}};
         if (is_data && !file->header_bytes) continue;
         const oct_status st = hash_range(file->path, is_data ? file->header_bytes : 0,
@@ -115,6 +125,21 @@ static void *hash_all(void *argument)
         if (st) note_trouble(digests, file, st, &err);
     }
     return NULL;
+}
+
+static oct_status start(oct_digests *digests, oct_err *err)
+{
+    const size_t streams = count_streams(digests), threads = (size_t)omp_get_max_threads();
+    const size_t n = streams < threads ? streams : threads;
+    digests->workers = oct_arena_array(&digests->arena, n, sizeof *digests->workers);
+    pthread_mutex_init(&digests->mutex, NULL);
+    while (digests->n_workers < n) {
+        pthread_t *worker = &digests->workers[digests->n_workers];
+        if (pthread_create(worker, NULL, hash_streams, digests)) break;
+        digests->n_workers++;
+    }
+    if (n == 0 || digests->n_workers) return OCT_OK;
+    return oct_fail(err, OCT_ENOMEM, "cannot start a thread for the digest");
 }
 
 // ---- The whole.
@@ -160,18 +185,12 @@ oct_status oct_digests_begin(oct_digests *digests, const oct_digests_params *par
     }
     if (st) return st;
     digests->needs_data = params && params->needs_data;
-    digests->threads = omp_get_max_threads();  // a new thread does not inherit --threads
-    if (pthread_create(&digests->thread, NULL, hash_all, digests)) {
-        return oct_fail(err, OCT_ENOMEM, "cannot start a thread for the digest");
-    }
-    digests->is_running = true;
-    return OCT_OK;
+    return start(digests, err);
 }
 
 static void wait_for(oct_digests *digests)
 {
-    if (digests->is_running) pthread_join(digests->thread, NULL);
-    digests->is_running = false;
+    while (digests->n_workers) pthread_join(digests->workers[--digests->n_workers], NULL);
 }
 
 static oct_status compare_size(const oct_digest *file, oct_findings *findings, oct_err *err)
@@ -228,6 +247,7 @@ oct_status oct_digests_end(oct_digests *digests, oct_findings *findings, oct_err
 void oct_digests_deinit(oct_digests *digests)
 {
     wait_for(digests);
+    if (digests->workers) pthread_mutex_destroy(&digests->mutex);
     oct_arena_deinit(&digests->arena);
     *digests = (oct_digests){0};
 }

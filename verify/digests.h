@@ -40,9 +40,10 @@ typedef struct oct_digests {
     oct_digest *files;
     size_t n_files, capacity;
     bool is_list, needs_data;
-    int threads;
-    pthread_t thread;
-    bool is_running;
+    pthread_t *workers;  // that run
+    size_t n_workers;
+    pthread_mutex_t mutex;
+    size_t next;  // stream to hash: files, or files and their data
 } oct_digests;
 
 // Add a file; `header_bytes` is 0 for one that is no safetensors file. Before oct_digests_begin().
