@@ -88,6 +88,38 @@ static int other_of(int value, int count, uint64_t *state)
     return (value + 1 + (int)pocket_random(state, (uint64_t)(count - 1))) % count;
 }
 
+static void find_span(const pocket_group *group, bool is_across, int *begin, int *end)
+{
+    *begin = POCKET_SIDE;
+    *end = 0;
+    for (int i = 0; i < group->count; i++) {
+        const pocket_box *box = &group->boxes[i];
+        const int at = is_across ? box->x : box->y;
+        if (at < *begin) *begin = at;
+        if (at + box->side > *end) *end = at + box->side;
+    }
+}
+
+// Whether the boxes reach too far into each other for the relation, so that shapes do, which may
+// leave a tenth of their boxes empty.
+static bool breaks_relation(const pocket_scene *scene, pocket_relation relation)
+{
+    const bool is_across = relation <= POCKET_RIGHT_OF;
+    const bool is_swapped = relation == POCKET_RIGHT_OF || relation == POCKET_BELOW;
+    int begin, end, begin_second, end_second;
+
+    find_span(&scene->groups[is_swapped], is_across, &begin, &end);
+    find_span(&scene->groups[!is_swapped], is_across, &begin_second, &end_second);
+    return end > begin_second + 8;
+}
+
+static bool falsify_relation(pocket_scene *scene, uint64_t *state)
+{
+    if (scene->n_groups < 2) return false;
+    scene->relation = (pocket_relation)other_of((int)scene->relation, POCKET_RELATIONS, state);
+    return breaks_relation(scene, scene->relation);
+}
+
 // Make one clause of a scene's caption wrong; false when it has none of that kind, or when no
 // caption of the grammar is wrong in that clause only.
 static bool falsify(pocket_scene *scene, pocket_clause_kind kind, size_t at, uint64_t *state)
@@ -112,8 +144,7 @@ static bool falsify(pocket_scene *scene, pocket_clause_kind kind, size_t at, uin
         group->fill = (pocket_fill)other_of((int)group->fill, POCKET_FILLS, state);
         return !(group->names_size && group->size == POCKET_SMALL);
     case POCKET_CLAUSE_RELATION:
-        scene->relation ^= 1;  // the opposite one
-        return scene->n_groups == 2;
+        return falsify_relation(scene, state);
     default:
         scene->background = other_color(scene, state);
         return true;
