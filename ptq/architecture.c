@@ -20,8 +20,8 @@ const char *oct_architecture_name(oct_architecture architecture)
     return architecture_names[architecture];
 }
 
-// Names of a component that begin with `first`, then an index where it ends in '#', and hold
-// `second`, all say the same.
+// A name of the denoiser that begins with `first` (and, where that ends in a dot, goes on with an
+// index) and holds `second` after it, if there is one.
 typedef struct sign {
     const char *first, *second;
 } sign;
@@ -53,9 +53,9 @@ static const struct { sign sign; const char *family; } relatives[] = {
     {{"audio_proj_in",                NULL}, "LTX-2"},
 };
 
-// All signs of a row must be there: of diffusers, FLUX.1 has the blocks of SD3 but no patch
-// embedding, PixArt that embedding but no joint attention. A file in both namings is one of diffusers, so
-// that the doubled names are found.
+// Both signs of a row must be there: under diffusers names, FLUX.1 has the blocks of SD3 but no patch
+// embedding, PixArt that embedding but no joint attention. A file in both namings counts as one of
+// diffusers, so that the doubled names are found.
 static const struct { oct_architecture architecture; bool is_diffusers; sign signs[2]; } known[] = {
     {OCT_ARCH_SD3,  true,  {{"transformer_blocks.", ".attn.add_q_proj."}, {"pos_embed", NULL}}},
     {OCT_ARCH_SD3,  false, {{"joint_blocks.", NULL}}},

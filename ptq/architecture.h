@@ -18,8 +18,9 @@ typedef enum oct_architecture {
 
 const char *oct_architecture_name(oct_architecture architecture);  // "FLUX.1", "none", ...
 
-// The architecture of the checkpoint's denoiser; T5 where it has none but a T5. *is_diffusers_named:
-// its names are those of huggingface/diffusers, not those of the model's makers.
+// The architecture of the checkpoint's denoiser; T5 where it has none but a T5.
+// *is_diffusers_named: its names are those of huggingface/diffusers, not those of the model's
+// makers.
 oct_architecture oct_architecture_find(const oct_checkpoint *ckpt, bool *is_diffusers_named);
 
 // What a checkpoint of no known architecture looks like ("Stable Diffusion 1, 2 or XL"); NULL when

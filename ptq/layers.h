@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The layer table of a denoiser, and of the T5 beside it or alone: which tensors are layers, what each
-// does, and the dimensions of the whole. Everything is read from names and shapes; any depth works.
-// One file per architecture: layers_sd3.c, layers_flux.c, layers_ltx.c, layers_t5.c, layers_generic.c.
+// The layer table of a denoiser, and of the T5 beside it or alone: which tensors are layers, what
+// each does, and the dimensions of the whole. Everything is read from names and shapes; any depth
+// works. One file per architecture: layers_sd3.c, layers_flux.c, layers_ltx.c, layers_t5.c,
+// layers_generic.c.
 #pragma once
 
 #include <stdbool.h>
@@ -28,8 +29,8 @@ bool oct_stream_parse(const char *name, oct_stream_kind *stream);
 typedef struct oct_layer {
     const char *name;                    // canonical, without ".weight"
     const char *diffusers_names[OCT_PARTS_MAX];  // 1, 3 (q, k, v) or 4 (and MLP); the rest NULL
-    oct_role role, second_role;          // the same but for FLUX.1's linear1 (mlp_fc1, attn_qkv) and
-                                         // linear2 (mlp_fc2, attn_proj), which do both
+    oct_role role, second_role;          // the same but for FLUX.1's fused layers: linear1 is
+                                         // mlp_fc1 and attn_qkv, linear2 mlp_fc2 and attn_proj
     oct_stream_kind stream;              // NONE also for layers that both streams pass
     oct_component component;             // DENOISER or T5
     int block;                           // -1 outside the blocks; FLUX.1: double ones, then single
@@ -65,8 +66,8 @@ typedef struct oct_denoiser_params {
 } oct_denoiser_params;
 
 // Find all layers and check every shape. OCT_EUNSUPPORTED for an unknown architecture (says what it
-// looks like) unless it may be generic; OCT_EFORMAT naming the tensor when one is missing, unknown or
-// misshapen. Scale and marker tensors of FP8 dialects are not unknown.
+// looks like) unless it may be generic; OCT_EFORMAT naming the tensor when one is missing, unknown
+// or misshapen. Scale and marker tensors of FP8 dialects are not unknown.
 oct_status oct_denoiser_init_with(oct_denoiser *denoiser, const oct_source *source,
                                   const oct_denoiser_params *params, oct_err *err);
 

@@ -49,8 +49,8 @@ static const oct_layer_row double_rows[] = {
     {"txt_mlp.2",     OCT_ROLE_MLP_FC2,   OCT_STREAM_TEXT,  1, 4},
 };
 
-// linear1 is q, k, v and the first feed-forward layer by rows; linear2 attention's projection and the
-// second one by columns. Their tokens are those of both streams.
+// linear1 is q, k, v and the first feed-forward layer by rows; linear2 attention's projection and
+// the second one by columns. Their tokens are those of both streams.
 static const oct_layer_row modulation_rows[] = {
     {"modulation.lin", OCT_ROLE_MOD, OCT_STREAM_NONE, 3, 1},
 };

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Names of denoiser and VAE tensors: diffusers naming to canonical naming (that of the model's makers)
-// and back.
+// Names of denoiser and VAE tensors: diffusers naming to canonical naming (that of the model's
+// makers) and back.
 //
 // One table per architecture, and one for the VAE, holds pairs of module names, in which '#' stands
-// for an index. A tensor is a module and ".weight" or ".bias". Other tensors (scales, markers, unknown
-// ones) keep the name they have.
+// for an index. A tensor is a module and ".weight" or ".bias". Other tensors (scales, markers,
+// unknown ones) keep the name they have.
 #pragma once
 
 #include <stdbool.h>

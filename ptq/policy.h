@@ -15,12 +15,13 @@
 //     ]
 //   }
 //
-// A rule selects the layers that match all of its keys: `component` ("denoiser" or "t5"), `role` and
-// `stream` (a name or a list), `blocks` (first and last, inclusive; negative counts from the end),
-// `name` (a glob with * and ?, in either naming). A fused layer is matched by any of its names and
-// roles. The default, and rules without `component`, are about the denoiser, or about T5 where that is
-// all there is: T5 beside a denoiser is kept unless a rule names it. The last matching rule wins, key
-// by key. A rule that matches no layer of the model is an error. "name" is required, the rest is not.
+// A rule selects the layers that match all of its keys: `component` ("denoiser" or "t5"), `role`
+// and `stream` (a name or a list), `blocks` (first and last, inclusive; negative counts from the
+// end), `name` (a glob with * and ?, in either naming). A fused layer is matched by any of its
+// names and roles. The default, and rules without `component`, are about the denoiser, or about T5
+// where that is all there is: T5 beside a denoiser is kept unless a rule names it. The last
+// matching rule wins, key by key. A rule that matches no layer of the model is an error. "name" is
+// required, the rest is not.
 //
 // What a rule, or the default, sets:
 //

@@ -8,15 +8,15 @@
 
 #define OCT_PREDICT_ROWS 64
 
-// Of the sampled rows alone, encoded as if they were the whole weight: 10 log10 of the sum of squares
-// over the sum of squared errors. With one scale per tensor the whole weight's scale is usually a
-// little larger than theirs; per row and per MX block they are the same.
+// Of the sampled rows alone, encoded as if they were the whole weight: 10 log10 of the sum of
+// squares over the sum of squared errors. With one scale per tensor the whole weight's scale is
+// usually a little larger than theirs; per row and per MX block they are the same.
 typedef struct oct_prediction {
     double sqnr_db;  // NAN for a kept layer, INFINITY where no value is changed
     uint64_t rows;   // OCT_PREDICT_ROWS, evenly spread from the first; all of a smaller weight;
                      // 0 for a kept layer
 } oct_prediction;
 
-// predictions: [plan->n_decisions]. Threads inside; the same bits for any number of them. OCT_EFORMAT
-// for a NaN or infinity in a sampled row, naming tensor, row and column.
+// predictions: [plan->n_decisions]. Threads inside; the same bits for any number of them.
+// OCT_EFORMAT for a NaN or infinity in a sampled row, naming tensor, row and column.
 oct_status oct_plan_predict(const oct_plan *plan, oct_prediction *predictions, oct_err *err);

@@ -3,12 +3,12 @@
 // A source: a checkpoint seen under canonical names, whatever its layout.
 //
 // Canonical names: those of the model's makers for the denoiser and the VAE
-// ("joint_blocks.0.x_block.attn.qkv.weight", "decoder.up.3.block.0.conv1.weight"), Hugging Face names
-// for the text encoders. Under diffusers names (a folder, or its transformer as one file) q, k and v
-// (and in FLUX.1's single blocks the feed-forward part) are fused by rows, and the swapped halves of
-// the 2h modulations are put back: a canonical tensor is a list of row ranges of stored tensors.
-// Shapes are canonical too: attention weights of the VAE are [c][c][1][1]. Nothing is read until
-// oct_source_read(). Mapping: docs of Stability-AI/sd3.5, black-forest-labs/flux,
+// ("joint_blocks.0.x_block.attn.qkv.weight", "decoder.up.3.block.0.conv1.weight"), Hugging Face
+// names for the text encoders. Under diffusers names (a folder, or its transformer as one file) q,
+// k and v (and in FLUX.1's single blocks the feed-forward part) are fused by rows, and the swapped
+// halves of the 2h modulations are put back: a canonical tensor is a list of row ranges of stored
+// tensors. Shapes are canonical too: attention weights of the VAE are [c][c][1][1]. Nothing is read
+// until oct_source_read(). Mapping: docs of Stability-AI/sd3.5, black-forest-labs/flux,
 // Lightricks/LTX-Video and huggingface/diffusers.
 #pragma once
 
@@ -29,8 +29,8 @@ typedef struct oct_part {             // rows [first_row, first_row + rows) of a
     uint64_t first_row, rows;
 } oct_part;
 
-// An FP8 tensor seen in a wider type: value = code * scale of its run, one binary32 product, rounded
-// once to the tensor's dtype. Element i in canonical order belongs to run i / run.
+// An FP8 tensor seen in a wider type: value = code * scale of its run, one binary32 product,
+// rounded once to the tensor's dtype. Element i in canonical order belongs to run i / run.
 typedef struct oct_decoding {
     oct_dtype stored;                 // F8_E4M3 or F8_E5M2
     uint64_t run;                     // elements per scale: the whole tensor, a row, or an MX block
@@ -78,8 +78,8 @@ oct_status oct_source_read_range(const oct_source_tensor *tensor, uint64_t from,
                                  void *buffer, oct_err *err);
 
 // The identity of a denoiser: XXH3-128 over (canonical name, type, shape, digest of the data as in
-// common/digest.h) of its tensors in canonical order. The same for every layout of the same weights. Start with
-// n_tensors digests in source order; those of other components are ignored.
+// common/digest.h) of its tensors in canonical order. The same for every layout of the same
+// weights. Start with n_tensors digests in source order; those of other components are ignored.
 void oct_source_denoiser_digest(const oct_source *source, const oct_xxh128 *digests,
                                 char hex[OCT_XXH128_HEX]);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Surveying a source for its layers: what the files of one architecture each (layers_sd3.c, ...) have
-// in common. Only layers*.c include it.
+// Surveying a source for its layers: what the files of one architecture each (layers_sd3.c, ...)
+// have in common. Only layers*.c include it.
 #pragma once
 
 #include "ptq/layers.h"

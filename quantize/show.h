@@ -8,10 +8,11 @@
 
 #include "ptq/plan.h"
 
-// To stdout: one line per layer, what its rules are, then totals per role, of the tensors that are no
-// layers, and of the whole.
+// To stdout: one line per layer, what its rules are, then totals per role, of the tensors that are
+// no layers, and of the whole.
 oct_status oct_plan_print(const oct_plan *plan, const oct_source *source, oct_err *err);
 
-// Adds "layers" (an array), "rest" (tensors that are no layers, per component) and totals to `object`.
+// Adds "layers" (an array), "rest" (tensors that are no layers, per component) and totals to
+// `object`.
 oct_status oct_plan_to_json(const oct_plan *plan, const oct_source *source, cJSON *object,
                             oct_err *err);
