@@ -44,6 +44,7 @@ typedef enum rule {
     RULE_UNIT_INPUT_SCALE,
     RULE_SCALE_16_BIT,
     RULE_BLOCK_SCALE_TYPE,
+    RULE_NEW_FORMAT,
     RULE_SMALL_INPUT_SCALE,
     RULE_UNALIGNED,
     RULE_TWICE,
@@ -79,6 +80,7 @@ static const struct { bool is_warning; const char *does, *why; } rules[RULE_COUN
                                          "no input scale and no 'full_precision_matrix_mult'"},
     [RULE_SCALE_16_BIT]        = {true,  "stops with an error in releases of January 2026", "a weight scale in 16 bit"},
     [RULE_BLOCK_SCALE_TYPE]    = {true,  "stops with an error under dynamic VRAM", "block scales of type F8_E8M0 instead of U8"},
+    [RULE_NEW_FORMAT]          = {true,  "stops with an error in releases older than the format", "'mxfp8', which 0.29.0 has"},
     [RULE_SMALL_INPUT_SCALE]   = {true,  "inverts the input scale to infinity in FP16", "an input scale below 1.53e-5"},
     [RULE_UNALIGNED]           = {true,  "computes in 16 bit with a warning per call", "features that are not multiples of 16"},
     [RULE_TWICE]               = {true,  "logs 'unet unexpected' in UNETLoader, harmlessly", "prefixed names in the header"},
@@ -357,6 +359,7 @@ static void check_weight_scale(loader_job *job, const marked *layer)
 {
     const oct_dtype dtype = layer->weight_scale->dtype;
     if (!strcmp(layer->format, "mxfp8")) {
+        note(job, RULE_NEW_FORMAT, layer->name);
         check_block_scales(job, layer);
         return;
     }
@@ -561,7 +564,7 @@ oct_status oct_loader_check(oct_loader *loader, const oct_checkpoint *ckpt, oct_
     *loader = (oct_loader){0};
     oct_findings_begin(findings, OCT_CHECK_LOADER);
     if (ckpt->is_diffusers || ckpt->n_files != 1) {
-        oct_findings_warn(findings, "ComfyUI reads no folder: redialect it into one file");
+        oct_findings_warn(findings, "ComfyUI reads no folder: it needs one file");
         return OCT_OK;
     }
     oct_status st = OCT_OK;
