@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/file.h"
 #include "common/json.h"
 #include "common/log.h"
 
@@ -38,7 +37,7 @@ static void print_digests(const verify_job *job)
         const oct_digest *file = &job->digests.files[i];
         printf("sha256   %s", file->sha256);
         if (job->digests.n_files > 1) {
-            printf("  %s", oct_printable(oct_path_name(file->path), safe, sizeof safe));
+            printf("  %s", oct_printable(file->path, safe, sizeof safe));
         }
         if (file->expected_by) {
             printf(" (compared with %s)", oct_printable(file->expected_by, safe, sizeof safe));
