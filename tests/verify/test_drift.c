@@ -9,6 +9,7 @@
 
 #include "common/number.h"
 #include "tests/ptq/denoiser.h"
+#include "verify/stored.h"
 
 #define MOD "joint_blocks.0.x_block.adaLN_modulation.1"  // more than two chunks of elements
 #define SCALE 0.00037f
@@ -158,10 +159,71 @@ static void wrong_codes_are_counted_and_the_first_is_named(void)
     end(&p);
 }
 
+// Diffusers keeps q, k and v apart and may give each its own scale.
+static void split_layer(pair *p, const float scales[3], float told)
+{
+    static const char *const names[] = {"q", "k", "v"};
+    model_file file = {0};
+    uint8_t *codes[3];
+    *p = (pair){0};
+    model_add_diffusers(&file, &model_tiny);
+    model_save(&file, model_path("source.safetensors"));
+    open_file(&p->source, model_path("source.safetensors"));
+    for (int i = 0; i < 3; i++) {
+        const char *layer =
+            oct_arena_print(&file.arena, "transformer_blocks.0.attn.to_%s", names[i]);
+        model_tensor *weight = model_find(&file, oct_arena_print(&file.arena, "%s.weight", layer));
+        const uint16_t *x = weight->data;
+        const uint64_t n = weight->shape[0] * weight->shape[1];
+        codes[i] = malloc(n);
+        for (uint64_t j = 0; j < n; j++) {
+            codes[i][j] = oct_f32_to_e4m3(oct_f16_to_f32(x[j]) / scales[i]);
+        }
+        weight->dtype = OCT_F8_E4M3;
+        weight->data = codes[i];
+        model_add(&file, oct_arena_print(&file.arena, "%s.weight_scale", layer), OCT_F32, 0, NULL,
+                  i == 2 ? &told : &scales[i]);
+    }
+    model_save(&file, model_path("split.safetensors"));
+    model_deinit(&file);
+    for (int i = 0; i < 3; i++) free(codes[i]);
+    open_file(&p->file, model_path("split.safetensors"));
+    oct_dialects_detect(&p->dialects, &p->file.source);
+}
+
+static void parts_have_scales_of_their_own(void)
+{
+    const float scales[3] = {0.0004f, 0.0005f, 0.0007f};
+    pair p;
+    split_layer(&p, scales, scales[2]);
+    CHECK(p.dialects.of[OCT_DENOISER] == OCT_DIALECT_DIFFUSERS);
+    oct_stored_layer stored;
+    uint64_t run;
+    const oct_layer *qkv = oct_denoiser_find(&p.file.denoiser, "joint_blocks.0.x_block.attn.qkv");
+    CHECK(oct_stored_layer_read(&stored, &p.file.source, &p.dialects, qkv, NULL) == OCT_OK);
+    CHECK(stored.n_parts == 3 && stored.whole.is_fp8);
+    const uint64_t n = oct_stored_layer_scales(&stored, qkv, &run);
+    CHECK(n == qkv->out_features && run == qkv->in_features);
+    float *rows = malloc(n * sizeof *rows);
+    CHECK(oct_stored_layer_read_scales(&stored, qkv, rows, NULL) == OCT_OK);
+    for (uint64_t i = 0; i < n; i++) CHECK(rows[i] == scales[i / (n / 3)]);
+    free(rows);
+    measure(&p, 25);
+    CHECK(p.findings.count == 0);
+    CHECK(p.drift.n_layers == 1);
+    end(&p);
+    split_layer(&p, scales, 0.0008f);  // v's codes are of another scale than the file says
+    measure(&p, -INFINITY);
+    CHECK(p.findings.count == 2);
+    CHECK(strstr(p.findings.items[0].text, "codes are not the source's"));
+    end(&p);
+}
+
 int main(void)
 {
     RUN(numbers_are_those_of_the_formula);
     RUN(numbers_do_not_depend_on_threads);
     RUN(wrong_codes_are_counted_and_the_first_is_named);
+    RUN(parts_have_scales_of_their_own);
     return test_end();
 }

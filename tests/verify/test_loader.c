@@ -157,6 +157,31 @@ static void whole_files_have_no_findings(void)  // seen: 0.018
     expect(&file, false, NULL, OCT_COMFY_YES);
 }
 
+// All matrices of SD3.5 Large, whose data is a hole in the file.
+static void large_passes_in_every_dialect(void)
+{
+    for (int dialect = 0; dialect < 3; dialect++) {
+        model_file file;
+        file = (model_file){0};
+        model_add_sai(&file, &model_large, PREFIX);
+        const size_t n = file.n_tensors;
+        size_t n_layers = 0;
+        for (size_t i = 0; i < n; i++) {
+            const char *name = file.tensors[i].name;
+            if (file.tensors[i].rank != 2) continue;
+            n_layers++;
+            const char *layer = oct_arena_copy_n(&file.arena, name + strlen(PREFIX),
+                                                 strlen(name) - strlen(PREFIX) - strlen(".weight"));
+            if (dialect == 0) quantize(&file, PREFIX, layer, n_layers % 2 ? PLAIN : FULL);
+            if (dialect == 1) quantize_legacy(&file, PREFIX, layer);
+            if (dialect == 2) to_fp8(&file, PREFIX, layer);
+        }
+        if (dialect == 1) add_legacy_marker(&file, PREFIX, 0);
+        CHECK(n_layers == 384);  // the patch embedding is a convolution
+        expect(&file, false, NULL, OCT_COMFY_YES);
+    }
+}
+
 static void releases_that_read_a_file_are_told(void)
 {
     model_file file;
@@ -461,6 +486,7 @@ static void findings_count_the_layers_that_they_concern(void)
 int main(void)
 {
     RUN(whole_files_have_no_findings);
+    RUN(large_passes_in_every_dialect);
     RUN(releases_that_read_a_file_are_told);
     RUN(a_scale_without_a_marker_is_noise);
     RUN(legacy_scales_without_their_marker_are_noise);
