@@ -196,6 +196,16 @@ static oct_status plan_component(plan *p, const cJSON *root, const char *key,
     return plan_folder(p, component, oct_path_join(&p->ckpt->arena, p->ckpt->folder, key), err);
 }
 
+// Whether a folder without an index of the model is a transformer on its own.
+static bool is_component(plan *p, const char *folder)
+{
+    oct_arena *arena = &p->ckpt->arena;
+
+    return oct_path_exists(oct_path_join(arena, folder, "diffusion_pytorch_model.safetensors")) ||
+           oct_path_exists(
+               oct_path_join(arena, folder, "diffusion_pytorch_model.safetensors.index.json"));
+}
+
 static oct_status plan_diffusers(plan *p, const char *folder, oct_err *err)
 {
     static const struct {
@@ -210,6 +220,9 @@ static oct_status plan_diffusers(plan *p, const char *folder, oct_err *err)
     p->ckpt->is_diffusers = true;
     p->ckpt->folder = oct_arena_copy(&p->ckpt->arena, folder);
     const char *path = oct_path_join(&p->ckpt->arena, folder, "model_index.json");
+    if (!oct_path_exists(path) && is_component(p, folder)) {
+        return plan_folder(p, OCT_DENOISER, p->ckpt->folder, err);
+    }
     oct_status st = oct_json_load(path, &root, err);
     if (st) return st;
     if (!cJSON_IsObject(root)) st = oct_fail(err, OCT_EFORMAT, "the root must be an object");

@@ -9,7 +9,7 @@
 //                   the prefixes above; a VAE also with "vae."
 //   diffusers       a folder with model_index.json, transformer/, vae/, text_encoder{,_2,_3}/;
 //                   shards by an index file (common/shard_index.h); unsuffixed files are preferred
-//                   to those of the variant "fp16"
+//                   to those of the variant "fp16"; or the transformer's folder on its own
 //
 // A model file without a prefixed denoiser is one, unless its names are those of a text encoder or
 // VAE. Prefixed keys of nothing we know ("model_sampling.", "text_encoders.clip_l.logit_scale") are

@@ -8,8 +8,11 @@
 //   comfy-legacy  weight F8_E4M3, scale_weight F32 [], scale_input F32 [] when static, one marker
 //                 scaled_fp8 F8_E4M3 of 0 elements, or 2 when any FP8 layer is weight-only, which
 //                 makes ComfyUI compute all of them in 16 bit (ComfyUI since October 2024)
-//   cast          weight F8_E4M3 (F8_E5M2 is read, too) and nothing else: every scale is 1, so
-//                 the plan must have unit scales
+//   cast          weight F8_E4M3 or F8_E5M2 and nothing else: every scale is 1, so the plan must
+//                 have unit scales
+//   diffusers     the denoiser under diffusers names: weight F8_E4M3, weight_scale F32 [], or F32
+//                 [rows] per channel, or F8_E8M0 [rows][columns / 32] for MX; input_scale F32 []
+//                 when static. What is fused elsewhere is split, each part with the scale of all.
 #pragma once
 
 #include <stdbool.h>

@@ -19,7 +19,7 @@ const char *oct_dialect_name(oct_dialect dialect)
 
 bool oct_dialect_parse(const char *name, oct_dialect *dialect)
 {
-    for (oct_dialect d = OCT_DIALECT_COMFY; d <= OCT_DIALECT_CAST; d++) {
+    for (oct_dialect d = OCT_DIALECT_COMFY; d <= OCT_DIALECT_DIFFUSERS; d++) {
         if (strcmp(dialect_names[d], name) != 0) continue;
         *dialect = d;
         return true;
@@ -49,7 +49,8 @@ typedef struct writer {
     oct_outputs *outputs;
     const oct_source *source;
     oct_dialect dialect;
-    bool is_renamed;  // canonical names and no prefix, the denoiser alone
+    bool is_renamed;  // canonical or diffusers names and no prefix, the denoiser alone
+    unsigned blocks;  // diffusers: the last one has swapped halves
     struct component_forms {
         size_t n, n_full_precision;
         const char *prefix;
@@ -79,8 +80,81 @@ static oct_out_tensor *add(writer *w, const char *name, oct_dtype dtype, oct_emi
     return out;
 }
 
+// ---- Diffusers names.
+
+typedef struct piece {  // some rows of a tensor
+    const char *name;
+    uint64_t first_row, rows;  // see oct_out_tensor
+} piece;
+
+static unsigned count_blocks(const oct_source *source)
+{
+    unsigned blocks = 0, block = 0;
+
+    for (size_t i = 0; i < source->n_tensors; i++) {
+        const oct_source_tensor *tensor = &source->tensors[i];
+        if (tensor->component == OCT_DENOISER &&
+            oct_name_index(tensor->name, "joint_blocks.", &block) && block >= blocks) {
+            blocks = block + 1;
+        }
+    }
+    return blocks;
+}
+
+// The layers of a tensor under diffusers names, without ".weight"; returns how many. q, k and v are
+// thirds, two modulations begin with their second half.
+static size_t cut(writer *w, const oct_source_tensor *tensor, const char *module, piece pieces[3])
+{
+    oct_arena *arena = &w->outputs->arena;
+    const uint64_t rows = tensor->rank ? tensor->shape[0] : 1;
+    const char *names[OCT_PARTS_MAX];
+    oct_slot slot = OCT_SLOT_WHOLE;
+
+    const size_t n = oct_name_in_diffusers(arena, w->source->architecture, module, names);
+    assert(n <= 3);
+    if (n == 0) {
+        pieces[0] = (piece){module, 0, rows};
+        return 1;
+    }
+    oct_name_of_denoiser(arena, w->source->architecture,
+                         oct_arena_print(arena, "%s.weight", names[0]), w->blocks, &slot);
+    for (size_t i = 0; i < n; i++) {
+        const bool is_swapped = slot == OCT_SLOT_SWAPPED;
+        pieces[i] = (piece){names[i], is_swapped ? rows / 2 : i * (rows / n), rows / n};
+    }
+    return n;
+}
+
+static void add_pieces(writer *w, const oct_source_tensor *tensor)
+{
+    static const char *const leaves[] = {".weight", ".bias", ""};
+    oct_arena *arena = &w->outputs->arena;
+    piece pieces[3];
+    int leaf = 0;
+
+    while (!oct_name_ends_with(tensor->name, leaves[leaf])) leaf++;
+    const char *module =
+        oct_arena_copy_n(arena, tensor->name, strlen(tensor->name) - strlen(leaves[leaf]));
+    const size_t n = cut(w, tensor, module, pieces);
+    for (size_t i = 0; i < n; i++) {
+        oct_out_tensor *out = add(w, oct_arena_print(arena, "%s%s", pieces[i].name, leaves[leaf]),
+                                  tensor->dtype, OCT_EMIT_COPY);
+        out->source = tensor;
+        out->rank = tensor->rank;
+        memcpy(out->shape, tensor->shape, sizeof out->shape);
+        if (n > 1) out->shape[0] = pieces[i].rows;
+        out->first_row = pieces[i].first_row;
+    }
+}
+
+// ---- Everything else.
+
 static void add_copy(writer *w, const oct_source_tensor *tensor)
 {
+    if (w->dialect == OCT_DIALECT_DIFFUSERS) {
+        add_pieces(w, tensor);
+        return;
+    }
     const oct_st_tensor *stored = tensor->parts[0].stored->tensor;
 
     oct_out_tensor *out =
@@ -140,9 +214,10 @@ static uint64_t round_up(uint64_t value, uint64_t multiple)
     return (value + multiple - 1) / multiple * multiple;
 }
 
-static void shape_scales(const writer *w, const fp8_form *form, oct_out_tensor *out)
+static void shape_scales(const writer *w, const fp8_form *form, const piece *part,
+                         oct_out_tensor *out)
 {
-    const uint64_t rows = form->weight->shape[0], blocks = form->weight->shape[1] / MX_BLOCK;
+    const uint64_t rows = part->rows, blocks = form->weight->shape[1] / MX_BLOCK;
 
     switch (form->granularity) {
     case OCT_PER_TENSOR:
@@ -157,10 +232,12 @@ static void shape_scales(const writer *w, const fp8_form *form, oct_out_tensor *
         out->shape[0] = out->dtype == OCT_U8 ? round_up(rows, OCT_MX_TILE_ROWS) : rows;
         out->shape[1] = out->dtype == OCT_U8 ? round_up(blocks, OCT_MX_TILE_BLOCKS) : blocks;
     }
+    out->first_row = part->first_row;
 }
 
-static void add_scales(writer *w, const fp8_form *form, const char *layer)
+static void add_scales(writer *w, const fp8_form *form, const piece *part)
 {
+    const char *layer = part->name;
     const bool is_legacy = w->dialect == OCT_DIALECT_COMFY_LEGACY;
     oct_arena *arena = &w->outputs->arena;
     const char *weight =
@@ -172,10 +249,25 @@ static void add_scales(writer *w, const fp8_form *form, const char *layer)
                               ? add(w, weight, OCT_F32, OCT_EMIT_WEIGHT_SCALE)
                               : add_bytes(w, weight, OCT_F32, &form->weight_scale, sizeof(float));
     out->decision = form->decision;
-    if (form->decision) shape_scales(w, form, out);
+    if (form->decision) shape_scales(w, form, part, out);
     if (form->input_scale == 0) return;
     out = add_bytes(w, input, OCT_F32, &form->input_scale, sizeof(float));
     out->decision = form->decision;
+}
+
+static void add_part(writer *w, const fp8_form *form, const piece *part)
+{
+    oct_out_tensor *out = add(w, oct_arena_print(&w->outputs->arena, "%s.weight", part->name),
+                              form->dtype, form->decision ? OCT_EMIT_CODES : OCT_EMIT_COPY);
+
+    out->decision = form->decision;
+    out->source = form->decision ? NULL : form->weight;
+    out->rank = form->weight->rank;
+    memcpy(out->shape, form->weight->shape, sizeof out->shape);
+    out->shape[0] = part->rows;
+    out->first_row = part->first_row;
+    if (w->dialect != OCT_DIALECT_CAST) add_scales(w, form, part);
+    if (w->dialect == OCT_DIALECT_COMFY) add_quant_marker(w, form, part->name);
 }
 
 static void add_fp8(writer *w, const fp8_form *form)
@@ -186,15 +278,11 @@ static void add_fp8(writer *w, const fp8_form *form)
     const char *name = oct_arena_print(arena, "%s%s", prefix, weight->name);
     const char *layer = oct_arena_copy_n(arena, name, strlen(name) - strlen(".weight"));
     struct component_forms *of = &w->of[weight->component];
+    piece pieces[3] = {{layer, 0, weight->shape[0]}};
+    size_t n = 1;
 
-    oct_out_tensor *out =
-        add(w, name, form->dtype, form->decision ? OCT_EMIT_CODES : OCT_EMIT_COPY);
-    out->decision = form->decision;
-    out->source = form->decision ? NULL : weight;
-    out->rank = weight->rank;
-    memcpy(out->shape, weight->shape, sizeof out->shape);
-    if (w->dialect != OCT_DIALECT_CAST) add_scales(w, form, layer);
-    if (w->dialect == OCT_DIALECT_COMFY) add_quant_marker(w, form, layer);
+    if (w->dialect == OCT_DIALECT_DIFFUSERS) n = cut(w, weight, layer, pieces);
+    for (size_t i = 0; i < n; i++) add_part(w, form, &pieces[i]);
 
     // Names come from the layer table: nothing in them needs escaping.
     fprintf(w->metadata, "%s\"%s\": ", of->n ? ", " : "", layer);
@@ -271,7 +359,8 @@ static void begin(writer *w, oct_outputs *outputs, const oct_source *source, oct
     *w = (writer){.outputs = outputs,
                   .source = source,
                   .dialect = dialect,
-                  .is_renamed = is_denoiser_alone(source)};
+                  .is_renamed = is_denoiser_alone(source) || dialect == OCT_DIALECT_DIFFUSERS,
+                  .blocks = count_blocks(source)};
     w->metadata = open_memstream(metadata, metadata_bytes);
     if (!w->metadata) abort();
 }
@@ -313,12 +402,14 @@ static unsigned carriers(oct_weights weights, oct_granularity granularity)
     enum {
         COMFY = 1u << OCT_DIALECT_COMFY,
         LEGACY = 1u << OCT_DIALECT_COMFY_LEGACY,
-        CAST = 1u << OCT_DIALECT_CAST
+        CAST = 1u << OCT_DIALECT_CAST,
+        DIFFUSERS = 1u << OCT_DIALECT_DIFFUSERS,
     };
 
-    if (granularity == OCT_PER_MX_BLOCK) return COMFY;
-    if (granularity == OCT_PER_CHANNEL) return 0;
-    return weights == OCT_WEIGHTS_E5M2 ? COMFY | CAST : COMFY | LEGACY | CAST;
+    if (weights == OCT_WEIGHTS_E5M2) return granularity == OCT_PER_TENSOR ? COMFY | CAST : 0;
+    if (granularity == OCT_PER_MX_BLOCK) return COMFY | DIFFUSERS;
+    if (granularity == OCT_PER_CHANNEL) return DIFFUSERS;
+    return COMFY | LEGACY | CAST | DIFFUSERS;
 }
 
 static const char *list_dialects(unsigned set, char *text, size_t bytes)
@@ -332,6 +423,12 @@ static const char *list_dialects(unsigned set, char *text, size_t bytes)
                                  dialect_names[d]);
     }
     return text;
+}
+
+static oct_status check_architecture(const oct_source *source, oct_dialect dialect, oct_err *err)
+{
+    if (dialect != OCT_DIALECT_DIFFUSERS || source->architecture == OCT_ARCH_SD3) return OCT_OK;
+    return oct_fail(err, OCT_EUNSUPPORTED, "dialect 'diffusers' is written for SD3 models only");
 }
 
 static oct_status check_carried(const oct_plan *plan, oct_dialect dialect, oct_err *err)
@@ -390,9 +487,10 @@ oct_status oct_outputs_init(oct_outputs *outputs, const oct_source *source, cons
     size_t bytes = 0;
     writer w;
 
-    assert(dialect >= OCT_DIALECT_COMFY && dialect <= OCT_DIALECT_CAST);
+    assert(dialect >= OCT_DIALECT_COMFY && dialect <= OCT_DIALECT_DIFFUSERS);
     *outputs = (oct_outputs){0};
     oct_status st = check_no_scales(source, err);
+    if (!st) st = check_architecture(source, dialect, err);
     if (!st) st = check_carried(plan, dialect, err);
     if (st) return st;
     begin(&w, outputs, source, dialect, &metadata, &bytes);
@@ -435,6 +533,12 @@ static oct_status check_form(const fp8_form *form, oct_dialect to, oct_err *err)
                         "'%s' has a scale of %.9g: dialect 'cast' has no scales", name,
                         (double)(form->weight_scale != 1 ? form->weight_scale : form->input_scale));
     }
+    if (to == OCT_DIALECT_DIFFUSERS && form->is_full_precision == is_static) {
+        return oct_fail(err, OCT_EUNSUPPORTED,
+                        "'%s' is computed in %s although it has %s input scale: dialect "
+                        "'diffusers' cannot say that",
+                        name, is_static ? "16 bit" : "FP8", is_static ? "an" : "no");
+    }
     if (to != OCT_DIALECT_CAST && form->weight->dtype != OCT_F8_E4M3) {
         return oct_fail(err, OCT_EUNSUPPORTED, "'%s' has type %s, which only dialect 'cast' has",
                         name, oct_dtype_name(form->weight->dtype));
@@ -449,6 +553,11 @@ static oct_status read_form(const writer *w, oct_dialect from, const oct_source_
 
     const oct_status st = oct_dialect_read_weight(w->source, from, weight, &fp8, err);
     if (st) return st;
+    if (fp8.granularity != OCT_PER_TENSOR) {
+        return oct_fail(err, OCT_EUNSUPPORTED,
+                        "'%s' has scales of granularity '%s': only one per tensor is respelled",
+                        weight->name, oct_granularity_name(fp8.granularity));
+    }
     *form = (fp8_form){.weight = weight,
                        .dtype = weight->dtype,
                        .is_full_precision = fp8.is_marked_full_precision,
@@ -500,8 +609,11 @@ oct_status oct_outputs_init_respelled(oct_outputs *outputs, const oct_source *so
     size_t bytes = 0;
     writer w;
 
+    *outputs = (oct_outputs){0};
+    oct_status st = check_architecture(source, to, err);
+    if (st) return st;
     begin(&w, outputs, source, to, &metadata, &bytes);
-    oct_status st = respell(&w, err);
+    st = respell(&w, err);
     if (!st && to == OCT_DIALECT_COMFY_LEGACY) st = check_legacy(&w, err);
     end(&w, &metadata);
     if (st) oct_outputs_deinit(outputs);

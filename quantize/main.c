@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "kernels/kernels.h"
 #include "ptq/decoding.h"
+#include "quantize/diffusers_config.h"
 #include "quantize/show.h"
 #include "quantize/write.h"
 
@@ -77,8 +78,8 @@ static oct_status check_options(quantize_job *job, oct_err *err)
     }
     const char *dialect = o->redialect ? o->redialect : o->dialect;
     if (!oct_dialect_parse(dialect, &job->dialect)) {
-        return oct_fail(err, OCT_EUSAGE, "dialect '%s' is not comfy, comfy-legacy or cast",
-                        dialect);
+        return oct_fail(err, OCT_EUSAGE,
+                        "dialect '%s' is not comfy, comfy-legacy, cast or diffusers", dialect);
     }
     if (!(o->qmax > 0 && o->qmax <= 448)) {
         return oct_fail(err, OCT_EUSAGE, "qmax %g is not in (0, 448]", o->qmax);
@@ -218,6 +219,11 @@ static void report_json(const quantize_job *job, const oct_written *written, dou
     print_json(object);
 }
 
+static bool is_folder(const quantize_job *job)
+{
+    return job->dialect == OCT_DIALECT_DIFFUSERS && job->writing != OCT_WRITE_DECODED;
+}
+
 static void report(const quantize_job *job, const oct_written *written, double elapsed_s)
 {
     const oct_plan *plan = &job->plan;
@@ -239,9 +245,39 @@ static void report(const quantize_job *job, const oct_written *written, double e
         snprintf(what, sizeof what, "%zu of %zu layers in FP8, %zu with a static input scale",
                  plan->n_fp8, plan->n_decisions, plan->n_static);
     }
-    printf("%s%s%s\n", written->sha256, *written->sha256 ? "  " : "", job->o.out);
+    printf("%s%s%s%s\n", written->sha256, *written->sha256 ? "  " : "", job->o.out,
+           is_folder(job) ? "/" OCT_DIFFUSERS_WEIGHTS : "");
     oct_note("%s; %" PRIu64 " -> %" PRIu64 " bytes in %.1f s", what, written->source_bytes,
              written->file_bytes, elapsed_s);
+}
+
+// A file, or a folder with the weights and a config.json, which comes last.
+static oct_status write_output(quantize_job *job, oct_written *written, oct_err *err)
+{
+    const char *out = job->o.out;
+    oct_arena arena = {0};
+    oct_status st = OCT_OK;
+    if (is_folder(job)) {
+        st = oct_folder_make(out, err);
+        out = oct_path_join(&arena, out, OCT_DIFFUSERS_WEIGHTS);
+    }
+    if (!st) {
+        st = oct_write_checkpoint(
+            written,
+            &(oct_write_params){
+                .source = &job->source,
+                .writing = job->writing,
+                .plan = job->writing == OCT_WRITE_QUANTIZED ? &job->plan : NULL,
+                .dialect = job->dialect,
+                .out = out,
+                .no_source_digest = job->o.no_source_digest,
+                .no_sha256 = job->o.no_sha256,
+            },
+            err);
+    }
+    if (!st && is_folder(job)) st = oct_diffusers_config_write(job->o.out, &job->source, err);
+    oct_arena_deinit(&arena);
+    return st;
 }
 
 static oct_status run(quantize_job *job, oct_err *err)
@@ -253,17 +289,7 @@ static oct_status run(quantize_job *job, oct_err *err)
     if (st) return st;
     if (job->o.plan) return show_plan(job, err);
     oct_written written;
-    st = oct_write_checkpoint(&written,
-                              &(oct_write_params){
-                                  .source = &job->source,
-                                  .writing = job->writing,
-                                  .plan = has_plan ? &job->plan : NULL,
-                                  .dialect = job->dialect,
-                                  .out = job->o.out,
-                                  .no_source_digest = job->o.no_source_digest,
-                                  .no_sha256 = job->o.no_sha256,
-                              },
-                              err);
+    st = write_output(job, &written, err);
     if (!st) report(job, &written, oct_now_s() - started_s);
     return st;
 }
@@ -277,7 +303,9 @@ int main(int argc, char **argv)
         OPT_TEXT("model", "PATH", &o->model, "checkpoint or diffusers folder to read"),
         OPT_TEXT("out", "FILE", &o->out,
                  "FP8 checkpoint to write, FILE.xxh3 and FILE.sha256; replaced only when complete"),
-        OPT_TEXT("dialect", "NAME", &o->dialect, "comfy, comfy-legacy or cast (default: comfy)"),
+        OPT_TEXT("dialect", "NAME", &o->dialect,
+                 "comfy, comfy-legacy, cast or diffusers, whose FILE is a folder (default: "
+                 "comfy)"),
         OPT_GROUP("Quantization"),
         OPT_TEXT("policy", "NAME|FILE", &o->policy,
                  "which layers become FP8: a bundled name or a JSON file"),
@@ -308,7 +336,8 @@ int main(int argc, char **argv)
     };
     const oct_cli cli = {
         .tool = "quantize",
-        .summary = "Write an FP8 checkpoint from a 16-bit SD3.5, FLUX.1, LTX-Video or T5 one, by a policy.",
+        .summary = "Write an FP8 checkpoint from a 16-bit SD3.5, FLUX.1, LTX-Video or T5 one, by a "
+                   "policy.",
         .usage = "--model PATH --policy NAME|FILE --out FILE [options]",
         .examples =
             {

@@ -24,6 +24,11 @@ static bool is_stale(const char *key, oct_writing writing)
            !strcmp(key, "_quantization_metadata");
 }
 
+static bool is_diffusers(const oct_write_params *p)
+{
+    return p->dialect == OCT_DIALECT_DIFFUSERS && p->writing != OCT_WRITE_DECODED;
+}
+
 // A folder's entries are about the folder; but what made the codes stays with them.
 static void keep_entries(oct_st_writer *writer, const oct_write_params *p)
 {
@@ -32,6 +37,7 @@ static void keep_entries(oct_st_writer *writer, const oct_write_params *p)
 
     for (size_t i = 0; i < file->n_meta; i++) {
         const char *key = file->meta[i].key;
+        if (is_diffusers(p) && !strcmp(key, "format")) continue;
         if (is_stale(key, p->writing) || (is_folder && strncmp(key, "octavo.", 7))) continue;
         oct_st_writer_add_meta(writer, key, file->meta[i].value);
     }
@@ -57,6 +63,7 @@ void oct_metadata_add(oct_st_writer *writer, const oct_write_params *params,
                       const oct_outputs *outputs)
 {
     keep_entries(writer, params);
+    if (is_diffusers(params)) oct_st_writer_add_meta(writer, "format", "pt");  // its readers insist
     if (params->writing != OCT_WRITE_RESPELLED) {
         oct_st_writer_add_meta(writer, "octavo.version", oct_version());
     }

@@ -567,6 +567,11 @@ oct_status oct_loader_check(oct_loader *loader, const oct_checkpoint *ckpt, oct_
         oct_findings_warn(findings, "ComfyUI reads no folder: it needs one file");
         return OCT_OK;
     }
+    const char *dialect = oct_safetensors_find_meta(job.file, "octavo.dialect");
+    if (dialect && strcmp(dialect, "diffusers") == 0) {
+        oct_findings_warn(findings, "ComfyUI does not read dialect diffusers: redialect it first");
+        return OCT_OK;
+    }
     oct_status st = OCT_OK;
     read_header(&job);
     find_layers(&job);

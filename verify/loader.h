@@ -34,6 +34,7 @@ typedef struct oct_loader {
     oct_comfy_answer answers[OCT_COMFY_ERA_COUNT];
 } oct_loader;
 
-// Check an open checkpoint. A folder gets one warning, since no loader of ComfyUI reads one.
+// Check an open checkpoint. A folder gets one warning, since no loader of ComfyUI reads one; so does
+// a file that says itself that its dialect is diffusers.
 oct_status oct_loader_check(oct_loader *loader, const oct_checkpoint *ckpt, oct_findings *findings,
                             oct_err *err);

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The config.json of a transformer folder in dialect diffusers.
+#pragma once
+
+#include "common/status.h"
+#include "ptq/source.h"
+
+#define OCT_DIFFUSERS_WEIGHTS "diffusion_pytorch_model.safetensors"
+
+// Write FOLDER/config.json for the FOLDER/diffusion_pytorch_model.safetensors that is there: the
+// source's config.json, or one by shapes where it has none, and a "quantization_config" as
+// ModelOpt's exporter spells it, which lists what is FP8 and what is not by what the file holds.
+oct_status oct_diffusers_config_write(const char *folder, oct_source *source, oct_err *err);
