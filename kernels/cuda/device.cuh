@@ -85,7 +85,8 @@ __device__ static inline e4m3 encode(float x, float scale, uint8_t sign)
     return (e4m3)(__nv_cvt_float_to_fp8(fabsf(x) / scale, __NV_SATFINITE, __NV_E4M3) | sign);
 }
 
-// ---- Eight at a time; the last piece of n numbers may be short.
+// ---- Eight at a time; the last piece of n numbers may be short. Loops run to eight all the same,
+// so that they are unrolled and the numbers stay in registers.
 
 template <typename T> __device__ static inline void load(T *values, const T *from, size_t count)
 {
@@ -103,7 +104,8 @@ template <typename T> __device__ static inline void load(T *values, const T *fro
 template <typename T> __device__ static inline void store(T *to, const T *values, size_t count)
 {
     if (count < PIECE) {
-        for (unsigned i = 0; i < count; i++) to[i] = values[i];
+        for (unsigned i = 0; i < PIECE; i++)
+            if (i < count) to[i] = values[i];
         return;
     }
     constexpr size_t bytes = sizeof(T) * PIECE;
@@ -202,9 +204,9 @@ template <typename T> struct sink {
 __device__ static inline uint32_t peak_of(const piece &p, size_t count)
 {
     uint32_t max = 0;
-    for (unsigned i = 0; i < count && i < PIECE; i++) {
+    for (unsigned i = 0; i < PIECE; i++) {
         const uint32_t bits = bits_of(p.x[i]) & 0x7fffffffu;
-        max = bits > max ? bits : max;
+        if (i < count && bits > max) max = bits;
     }
     return max;
 }

@@ -92,12 +92,12 @@ __global__ void apply(sink<U> y, const T *x, const moments *partial, affine a, s
     const place at = flat_place(n);
     const size_t channel = at.first / a.pixels;  // a piece lies within one channel
     const moments m = partial[channel / a.group_channels * a.chunks];
-    const float mean = (float)m.mean;
+    const float mean = (float)m.mean, rest = (float)(m.mean - mean);
     const float scale = (float)(a.weight[channel] / sqrt(m.squares / m.count + a.eps));
 
     piece p = load_piece(x + at.first, at.count);
     for (unsigned i = 0; i < PIECE; i++) {
-        p.x[i] = (p.x[i] - mean) * scale + a.bias[channel];
+        p.x[i] = (p.x[i] - mean - rest) * scale + a.bias[channel];
         if (a.has_silu) p.x[i] = silu(p.x[i]);
     }
     y.put(at.first, p, at.count);

@@ -32,7 +32,8 @@ __global__ void patchify(sink<U> y, const float *latent, grid_shape s, size_t n)
     const place at = flat_place(n);
     piece p = {};
 
-    for (unsigned i = 0; i < at.count; i++) p.x[i] = latent[latent_index(s, at.first + i)];
+    for (unsigned i = 0; i < PIECE; i++)
+        if (i < at.count) p.x[i] = latent[latent_index(s, at.first + i)];
     y.put(at.first, p, at.count);
     y.observe(peak_of(p, at.count));
 }
@@ -43,7 +44,8 @@ __global__ void unpatchify(float *latent, const T *patches, grid_shape s, size_t
     const place at = flat_place(n);
     piece p = {};
 
-    for (unsigned i = 0; i < at.count; i++) p.x[i] = widen(patches[patch_index(s, at.first + i)]);
+    for (unsigned i = 0; i < PIECE; i++)
+        if (i < at.count) p.x[i] = widen(patches[patch_index(s, at.first + i)]);
     store(latent + at.first, p.x, at.count);
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The device merges moments of chunks, the CPU sums in binary64: a few units in the last place.
+// The device merges moments of chunks. The formula in binary64, which kernels/group_norm.c keeps to
+// but for the rounding of the mean, is met within a few units in the last place of its terms.
 #include <math.h>
 
-#include "kernels/ops.h"
 #include "tests/cuda/check_cuda.h"
 #include "tests/cuda/memory.h"
 
@@ -14,8 +14,8 @@ typedef struct shape {
     size_t groups, channels, pixels;
 } shape;
 
-static void bound_group(float *bound, const float *x, const float *weight, const float *y,
-                        size_t channels, size_t pixels)
+static void norm_group(float *y, float *bound, const float *x, const float *weight,
+                       const float *bias, size_t channels, size_t pixels, bool silu)
 {
     const size_t n = channels * pixels;
     double sum = 0, squares = 0;
@@ -24,9 +24,11 @@ static void bound_group(float *bound, const float *x, const float *weight, const
     for (size_t i = 0; i < n; i++) squares += (x[i] - mean) * (x[i] - mean);
     const double inverse = 1 / sqrt(squares / (double)n + EPS);
     for (size_t i = 0; i < n; i++) {
-        const double normal = fabs(x[i] - mean) * inverse;
-        const double lost = 2 * (normal + 1) + fabs(mean) * inverse;
-        bound[i] = ULP * (float)(1.1 * lost * fabs(weight[i / pixels]) + 4 * fabs(y[i]) + 4);
+        const double normal = (x[i] - mean) * inverse, factor = weight[i / pixels];
+        const double affine = normal * factor + bias[i / pixels];
+        const double lost = 4 * (fabs(normal) + 1) * fabs(factor) + 2 * fabs(affine);
+        y[i] = (float)(silu ? affine / (1 + exp(-affine)) : affine);
+        bound[i] = ULP * (float)(1.1 * lost + 2 * fabs(y[i]));  // SiLU is nowhere steeper than 1.1
     }
 }
 
@@ -36,7 +38,7 @@ static void check_image(cuda_check *t, oct_dtype from, oct_dtype to, shape s, fl
     cuda_case(t, "%s to %s, %zu groups, %zux%zu, mean %g%s", oct_dtype_name(from),
               oct_dtype_name(to), s.groups, s.channels, s.pixels, mean, silu ? ", silu" : "");
     float *values = cuda_uniform(t, n, 3);
-    for (size_t i = 0; i < n; i++) values[i] += mean * (float)(i / s.pixels % 3);
+    for (size_t i = 0; i < n; i++) values[i] += mean;
     const void *x = cuda_narrowed(from, values, n);
     const float *wide = cuda_widened(from, x, n);
     const float *weight = cuda_uniform(t, s.channels, 2), *bias = cuda_uniform(t, s.channels, 1);
@@ -58,10 +60,9 @@ static void check_image(cuda_check *t, oct_dtype from, oct_dtype to, shape s, fl
             .workspace = memory_new(oct_group_norm_cuda_bytes(s.groups, s.channels, s.pixels)),
         },
         NULL);
-    oct_group_norm(want, wide, weight, bias, EPS, s.groups, s.channels, s.pixels, silu);
     for (size_t c = 0; c < s.channels; c += each)
-        bound_group(bound + c * s.pixels, wide + c * s.pixels, weight + c, want + c * s.pixels,
-                    each, s.pixels);
+        norm_group(want + c * s.pixels, bound + c * s.pixels, wide + c * s.pixels, weight + c,
+                   bias + c, each, s.pixels, silu);
     cuda_check_target(t, &y, want, bound);
 }
 
@@ -76,6 +77,10 @@ void check_cuda_group_norm(cuda_check *t)
         for (size_t f = 0; f < (is_large ? 1 : CHECK_COUNT(cuda_floats)); f++)
             for (size_t s = 0; s < (is_large ? 1 : CHECK_COUNT(cuda_sinks)); s++)
                 for (int silu = 0; silu < 2; silu++)
-                    check_image(t, cuda_floats[f], cuda_sinks[s], shapes[i], silu ? 0 : 100, silu);
+                    check_image(t, cuda_floats[f], cuda_sinks[s], shapes[i],
+                                silu     ? 1
+                                : f == 0 ? 1e6f
+                                         : 3e4f,
+                                silu);
     }
 }

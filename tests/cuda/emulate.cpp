@@ -97,14 +97,13 @@ static bool is_complete(unsigned first, unsigned mask)
     return true;
 }
 
-static bool release_exchanges()
+// Let the lanes of a warp go on whose exchange is complete.
+static bool release_exchanges(unsigned first)
 {
     bool released = false;
-    for (unsigned thread = 0; thread < n_threads; thread++) {
-        const unsigned first = thread / WARP * WARP;
-        if (fibers[thread].at != AT_EXCHANGE) continue;
+    for (unsigned thread = first; thread < first + WARP && thread < n_threads; thread++) {
         const unsigned mask = fibers[thread].mask;
-        if (!is_complete(first, mask)) continue;
+        if (fibers[thread].at != AT_EXCHANGE || !is_complete(first, mask)) continue;
         for (unsigned lane = 0; lane < WARP; lane++)
             if (mask >> lane & 1) fibers[first + lane].at = READY;
         released = true;
@@ -139,28 +138,32 @@ static void start_fiber(unsigned thread)
     makecontext(&f->context, run_thread, 0);
 }
 
-static void run_ready(bool is_reversed)
+// As far as it goes without the others, so that what they have not read yet is overwritten.
+static void run_warp(unsigned first, bool is_reversed)
 {
-    for (unsigned i = 0; i < n_threads; i++) {
-        current = is_reversed ? n_threads - 1 - i : i;
-        if (fibers[current].at != READY) continue;
-        threadIdx = uint3{current, 0, 0};
-        swapcontext(&scheduler, &fibers[current].context);
-    }
+    const unsigned lanes = n_threads - first < WARP ? n_threads - first : WARP;
+    do {
+        for (unsigned i = 0; i < lanes; i++) {
+            current = first + (is_reversed ? lanes - 1 - i : i);
+            if (fibers[current].at != READY) continue;
+            threadIdx = uint3{current, 0, 0};
+            swapcontext(&scheduler, &fibers[current].context);
+        }
+    } while (release_exchanges(first));
 }
 
 static void run_block(bool is_reversed)
 {
     const size_t shared = (size_t)(__stop_emulated_shared - __start_emulated_shared);
+    const unsigned n_warps = (n_threads + WARP - 1) / WARP;
+
     if (shared > 0) memset(__start_emulated_shared, 0xff, shared);
     for (unsigned thread = 0; thread < n_threads; thread++) start_fiber(thread);
-    while (!has_ended()) {
-        run_ready(is_reversed);
-        const bool exchanged = release_exchanges();
-        const bool passed = release_barrier();
-        if (!exchanged && !passed && !has_ended())
-            fail("some threads wait, the others do not come");
-    }
+    do {
+        for (unsigned i = 0; i < n_warps; i++)
+            run_warp((is_reversed ? n_warps - 1 - i : i) * WARP, is_reversed);
+    } while (release_barrier());
+    if (!has_ended()) fail("some threads wait, the others do not come");
 }
 
 void emulate(dim3 grid, dim3 block, const std::function<void()> &thread)

@@ -3,10 +3,11 @@
 // CUDA on the host, for tests: what kernels/cuda/*.cu need to compile and run as C++.
 //
 // A grid runs block by block, a block's threads as fibers that switch at barriers and shuffles. So
-// a missing barrier shows: a thread runs on until its next one, before its neighbours have written.
-// Shared memory is filled with NaN before each block, odd blocks run their threads last to first,
-// and threads that wait for ones that have ended, or a barrier in some threads only, end the
-// program with a message. Formats are converted by CUDA's own headers.
+// a missing barrier shows: a thread runs on before its neighbours have written, and its warp up to
+// the next barrier before others have read. Shared memory is filled with NaN before each block,
+// every other block and launch runs its threads last to first, and threads that wait for ones that
+// have ended, or at a barrier that others do not come to, end the program with a message. Formats
+// are converted by CUDA's own headers.
 //
 // Shared memory must be declared in functions that are static and no templates.
 #pragma once

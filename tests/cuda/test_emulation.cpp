@@ -45,6 +45,35 @@ static void a_missing_barrier_gives_wrong_numbers_in_every_block()
     CHECK(count_wrong(1, false) == N / 2);
 }
 
+__device__ static void announce_twice(float *out, bool has_barrier)
+{
+    __shared__ float total;
+    for (unsigned round = 0; round < 2; round++) {
+        if (has_barrier) __syncthreads();  // the round before has been read
+        if (threadIdx.x == 0) total = (float)round;
+        __syncthreads();
+        out[round * N + threadIdx.x] = total;
+    }
+}
+
+__global__ static void broadcast_twice(float *out, bool has_barrier)
+{
+    announce_twice(out, has_barrier);
+}
+
+static void a_warp_overwrites_what_others_have_not_read()
+{
+    float out[2 * N];
+    unsigned wrong = 0;
+    launch(broadcast_twice, 1, N, nullptr, out, true);
+    for (unsigned i = 0; i < 2 * N; i++) CHECK(out[i] == (float)(i / N));
+    for (unsigned launches = 0; launches < 2; launches++) {
+        launch(broadcast_twice, 1, N, nullptr, out, false);
+        for (unsigned i = 0; i < 2 * N; i++) wrong += out[i] != (float)(i / N);
+    }
+    CHECK(wrong > 0);
+}
+
 __global__ static void sum_lanes(float *out)
 {
     float x = (float)threadIdx.x;
@@ -149,6 +178,7 @@ int main(void)
 {
     RUN(barriers_order_shared_memory);
     RUN(a_missing_barrier_gives_wrong_numbers_in_every_block);
+    RUN(a_warp_overwrites_what_others_have_not_read);
     RUN(butterflies_sum_each_warp);
     RUN(lanes_without_a_source_keep_their_own);
     RUN(atomics_of_all_blocks_meet);
