@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "common/file.h"
+#include "common/number.h"
 #include "ptq/decoding.h"
 #include "verify/contract.h"
 #include "verify/scan.h"
@@ -17,26 +18,19 @@ static const char *find_meta(const verify_job *job, const char *key)
     return oct_safetensors_find_meta(&job->file.source.checkpoint.files[0], key);
 }
 
-static oct_status read_qmax(verify_job *job, oct_err *err)
+// How scales were made, by the file's own header.
+static void read_scaling(verify_job *job)
 {
-    job->qmax = 448;
-    const char *text = find_meta(job, "octavo.qmax");
-    if (!text) return OCT_OK;
-    char *end;
-    job->qmax = strtof(text, &end);
-    if (end == text || *end || !(job->qmax > 0 && job->qmax <= 448)) {
-        return oct_fail(err, OCT_EFORMAT, "'%s': metadata 'octavo.qmax' is '%s'", job->o.file,
-                        text);
+    const char *qmax = find_meta(job, "octavo.qmax"), *snap = find_meta(job, "octavo.snap_scales");
+    char *end = NULL;
+    job->qmax = qmax ? strtof(qmax, &end) : OCT_E4M3_MAX;
+    if (qmax && (end == qmax || *end || !(job->qmax > 0 && job->qmax <= OCT_E4M3_MAX))) {
+        oct_findings_add(&job->findings, "metadata 'octavo.qmax' is '%s'", qmax);
+        job->qmax = OCT_E4M3_MAX;
     }
-    return OCT_OK;
-}
-
-static oct_status read_snap(verify_job *job, oct_err *err)
-{
-    const char *text = find_meta(job, "octavo.snap_scales");
-    if (!text || oct_snap_parse(text, &job->snap)) return OCT_OK;
-    return oct_fail(err, OCT_EFORMAT, "'%s': metadata 'octavo.snap_scales' is '%s'", job->o.file,
-                    text);
+    if (snap && !oct_snap_parse(snap, &job->snap)) {
+        oct_findings_add(&job->findings, "metadata 'octavo.snap_scales' is '%s'", snap);
+    }
 }
 
 // A file of ours records which policy and calibration made it.
@@ -284,12 +278,10 @@ static oct_status check_layers(verify_job *job, oct_err *err)
 {
     const verify_options *o = &job->o;
     oct_dialects_detect(&job->dialects, &job->file.source);
-    oct_status st = read_qmax(job, err);
-    if (!st) st = read_snap(job, err);
-    if (st) return st;
     oct_findings_begin(&job->findings, OCT_CHECK_METADATA);
+    read_scaling(job);
     check_origin(job);
-    st = make_plan(job, err);
+    oct_status st = make_plan(job, err);
     if (st) return st;
     count_layers(job);
     oct_findings_begin(&job->findings, OCT_CHECK_CONTRACT);
