@@ -539,9 +539,10 @@ static oct_status check_form(const fp8_form *form, oct_dialect to, oct_err *err)
                         "'diffusers' cannot say that",
                         name, is_static ? "16 bit" : "FP8", is_static ? "an" : "no");
     }
-    if (to != OCT_DIALECT_CAST && form->weight->dtype != OCT_F8_E4M3) {
-        return oct_fail(err, OCT_EUNSUPPORTED, "'%s' has type %s, which only dialect 'cast' has",
-                        name, oct_dtype_name(form->weight->dtype));
+    const bool takes_e5m2 = to == OCT_DIALECT_CAST || to == OCT_DIALECT_COMFY;
+    if (!takes_e5m2 && form->dtype != OCT_F8_E4M3) {
+        return oct_fail(err, OCT_EUNSUPPORTED, "'%s' has type %s: dialect '%s' has only F8_E4M3",
+                        name, oct_dtype_name(form->dtype), oct_dialect_name(to));
     }
     return OCT_OK;
 }

@@ -10,3 +10,9 @@ for kind in '"weights":"e4m3","granularity":"mx"' '"weights":"e5m2"' '"weights":
     for file in a b; do grep '\.weight$' $file.safetensors.xxh3 >$file.codes; done
     cmp a.codes b.codes && echo same codes
 done
+echo '{"octavo_policy":1,"name":"p","default":{"weights":"e5m2"}}' >p.json
+octavo-quantize --model "$MODELS/single.safetensors" --policy ./p.json --dialect cast --out cast.safetensors --quiet >/dev/null
+octavo-quantize --model cast.safetensors --redialect comfy --out comfy.safetensors --quiet >/dev/null
+octavo-quantize --model comfy.safetensors --redialect cast --out back.safetensors --quiet >/dev/null
+cmp cast.safetensors back.safetensors && echo same bytes
+octavo-quantize --model cast.safetensors --redialect comfy-legacy --out no.safetensors
