@@ -251,6 +251,18 @@ static void report(const quantize_job *job, const oct_written *written, double e
              written->file_bytes, elapsed_s);
 }
 
+// A transformer folder has no place for the other components of a file.
+static void note_left_out(const quantize_job *job)
+{
+    const oct_checkpoint *checkpoint = &job->source.checkpoint;
+    for (oct_component i = OCT_DENOISER + 1; i < OCT_OTHER && !checkpoint->is_diffusers; i++) {
+        if (oct_checkpoint_has(checkpoint, i)) {
+            oct_note("the %s is left out: dialect diffusers writes the denoiser alone",
+                     oct_component_name(i));
+        }
+    }
+}
+
 // A file, or a folder with the weights and a config.json, which comes last.
 static oct_status write_output(quantize_job *job, oct_written *written, oct_err *err)
 {
@@ -275,7 +287,10 @@ static oct_status write_output(quantize_job *job, oct_written *written, oct_err 
             },
             err);
     }
-    if (!st && is_folder(job)) st = oct_diffusers_config_write(job->o.out, &job->source, err);
+    if (!st && is_folder(job)) {
+        note_left_out(job);
+        st = oct_diffusers_config_write(job->o.out, &job->source, err);
+    }
     oct_arena_deinit(&arena);
     return st;
 }
