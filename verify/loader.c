@@ -481,11 +481,13 @@ static void check_entries(loader_job *job)
     }
 }
 
+// Names that ComfyUI maps by merging q, k and v: those of SD3 and FLUX.1. LTX-Video has "attn1".
 static bool has_diffusers_names(const oct_checkpoint *ckpt)
 {
     for (size_t i = 0; i < ckpt->n_tensors; i++) {
         if (ckpt->tensors[i].component == OCT_DENOISER &&
-            !strncmp(ckpt->tensors[i].name, "transformer_blocks.", 19)) {
+            strstr(ckpt->tensors[i].name, "transformer_blocks.") &&
+            strstr(ckpt->tensors[i].name, ".attn.to_q.")) {
             return true;
         }
     }

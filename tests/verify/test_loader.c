@@ -469,6 +469,13 @@ static void diffusers_names_lose_scales(void)
     check(&c, &file);
     CHECK(has(&c, false, "merges q, k and v but not their scales"));
     end(&c, &file);
+    file = (model_file){0};  // LTX-Video keeps q, k and v apart in its own naming, too
+    static const uint8_t codes[256];
+    model_add(&file, "transformer_blocks.0.attn1.to_q.weight", OCT_F8_E4M3, 2, (uint64_t[]){16, 16},
+              codes);
+    add_scalar(&file, "transformer_blocks.0.attn1.to_q.weight_scale", &half);
+    add_marker(&file, "transformer_blocks.0.attn1.to_q.comfy_quant", FULL);
+    expect(&file, false, NULL, OCT_COMFY_YES);
 }
 
 static void findings_count_the_layers_that_they_concern(void)
