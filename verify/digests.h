@@ -52,8 +52,9 @@ void oct_digests_add(oct_digests *digests, const char *path, uint64_t header_byt
 // Add every file that a manifest names, with its digest. One that cannot be read will be a finding.
 oct_status oct_digests_add_list(oct_digests *digests, const char *manifest, oct_err *err);
 
-// Find what is expected (NULL: of a list it is known, else nothing is) and start hashing. OCT_EUSAGE: a digest that is none, or one digest for
-// several files. OCT_EFORMAT: a manifest that is malformed or has no entry for a file.
+// Find what is expected (NULL: of a list it is known, else nothing is) and start hashing.
+// OCT_EUSAGE: a digest that is none, or one digest for several files. OCT_EFORMAT: a manifest that
+// is malformed or has no entry for a file.
 oct_status oct_digests_begin(oct_digests *digests, const oct_digests_params *params, oct_err *err);
 
 // Wait for the digests; differences are findings of the check "digest".
