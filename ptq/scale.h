@@ -5,7 +5,9 @@
 
 #include <stdbool.h>
 
-#define OCT_INPUT_SCALE_MIN 0x1p-16f  // FP16 consumers invert an input scale
+// Consumers that compute in FP16 invert an input scale. 1 / 2^-16 = 65536 is infinite there; the
+// inverse of this one, 65408, is not.
+#define OCT_INPUT_SCALE_MIN 0x1.008p-16f
 
 // Weight: amax / qmax in binary32, at least FLT_MIN (a subnormal scale would lose bits); 1 for
 // amax = 0. amax finite and >= 0, 0 < qmax <= 57344. Finite whenever qmax >= 1; a smaller qmax and

@@ -240,7 +240,7 @@ static void input_scale_has_a_floor(void)
     ranges.layers[4].amax = 0;
     const oct_plan_params params = {.policy = &policy, .calibration = &ranges, .qmax = 448};
     CHECK(oct_plan_init(&plan, &model.denoiser, &params, NULL) == OCT_OK);
-    CHECK(plan.decisions[3].input_scale == 0x1p-16f);
+    CHECK(plan.decisions[3].input_scale == OCT_INPUT_SCALE_MIN);
     CHECK(plan.decisions[4].inputs == OCT_INPUTS_NONE);
     CHECK_TEXT(plan.decisions[4].reason, "no calibrated range: weight only");
     oct_plan_deinit(&plan);
