@@ -3,6 +3,7 @@
 // Index files of split models.
 #include "common/shard_index.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include "common/json_scan.h"
 #include "common/log.h"
 
+#define ENDING ".safetensors"
 #define SHOWN_MAX 256
 #define FILE_NAME_MAX 255
 
@@ -41,7 +43,7 @@ static bool ends_with(const char *text, const char *ending)
 // The name is one plain file name; everything else could lead out of the folder.
 static oct_status check_shard_name(const char *name, size_t bytes, oct_err *err)
 {
-    static const char ending[] = ".safetensors";
+    static const char ending[] = ENDING;
     const char *rule = NULL;
     char shown[SHOWN_MAX];
 
@@ -228,6 +230,28 @@ oct_status oct_shard_index_load(oct_shard_index *index, oct_arena *arena, const 
 }
 
 // --- shards ---
+
+const char *oct_shard_path(oct_arena *arena, const char *path, size_t shard, size_t n_shards)
+{
+    assert(shard < n_shards);
+    if (n_shards == 1) return oct_arena_copy(arena, path);
+    assert(ends_with(path, ENDING));
+    const int stem = (int)(strlen(path) - strlen(ENDING));
+    return oct_arena_print(arena, "%.*s-%05zu-of-%05zu" ENDING, stem, path, shard + 1, n_shards);
+}
+
+const char *oct_shard_whole_path(oct_arena *arena, const char *path)
+{
+    static const char form[] = "-#####-of-#####" ENDING;
+    const size_t length = strlen(path), tail = sizeof form - 1;
+
+    if (length <= tail) return NULL;
+    for (size_t i = 0; i < tail; i++) {
+        const char c = path[length - tail + i];
+        if (form[i] == '#' ? c < '0' || c > '9' : c != form[i]) return NULL;
+    }
+    return oct_arena_print(arena, "%.*s" ENDING, (int)(length - tail), path);
+}
 
 oct_status oct_shard_open(const oct_shard_index *index, size_t shard, oct_safetensors *st,
                           oct_err *err)

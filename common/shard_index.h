@@ -46,6 +46,13 @@ oct_status oct_shard_index_load(oct_shard_index *index, oct_arena *arena, const 
 oct_status oct_shard_index_parse(oct_shard_index *index, oct_arena *arena, const char *text,
                                  size_t bytes, oct_err *err);
 
+// The file names of a split model: of "a/x.safetensors", shard 0 of 2 is
+// "a/x-00001-of-00002.safetensors". In the arena. The only one of one is the path as it is.
+const char *oct_shard_path(oct_arena *arena, const char *path, size_t shard, size_t n_shards);
+
+// The other way round; NULL when `path` is not named as a shard.
+const char *oct_shard_whole_path(oct_arena *arena, const char *path);
+
 // Open a shard of a loaded index.
 oct_status oct_shard_open(const oct_shard_index *index, size_t shard, oct_safetensors *st,
                           oct_err *err);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/file.h"
+#include "common/shard_index.h"
 
 #define READ_BYTES ((uint64_t)1 << 20)
 
@@ -49,6 +50,17 @@ static void expect_blob_name(oct_digests *digests, oct_digest *file)
     free(real);
 }
 
+// FILE.sha256; of a shard also the list of all shards.
+static const char *find_list(oct_digests *digests, const char *path)
+{
+    const char *list = oct_arena_print(&digests->arena, "%s.sha256", path);
+    if (oct_path_exists(list)) return list;
+    const char *whole = oct_shard_whole_path(&digests->arena, path);
+    if (!whole) return NULL;
+    list = oct_arena_print(&digests->arena, "%s.sha256", whole);
+    return oct_path_exists(list) ? list : NULL;
+}
+
 static oct_status find_expected(oct_digests *digests, oct_digest *file,
                                 const oct_digests_params *params, oct_err *err)
 {
@@ -56,8 +68,8 @@ static oct_status find_expected(oct_digests *digests, oct_digest *file,
     if (params->hf_etag) return expect_text(file, "--hf-etag", params->hf_etag, err);
     if (params->lfs_pointer) return expect_pointer(file, params->lfs_pointer, err);
     if (params->manifest) return expect_manifest(file, params->manifest, err);
-    const char *beside = oct_arena_print(&digests->arena, "%s.sha256", file->path);
-    if (oct_path_exists(beside)) return expect_manifest(file, beside, err);
+    const char *beside = find_list(digests, file->path);
+    if (beside) return expect_manifest(file, beside, err);
     expect_blob_name(digests, file);
     return OCT_OK;
 }

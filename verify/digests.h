@@ -20,7 +20,8 @@ typedef struct oct_digests_params {
     const char *sha256;       // expected, as text, or NULL
     const char *hf_etag;      // the same as a Hugging Face ETag, or NULL
     const char *lfs_pointer;  // file, or NULL
-    const char *manifest;     // list or pointer file, or NULL: "<path>.sha256" where that exists
+    const char *manifest;     // list or pointer file, or NULL: "<path>.sha256" where that
+                              // exists, for a shard also the one without its number
     bool needs_data;          // also the digest of the data behind the header
 } oct_digests_params;
 
