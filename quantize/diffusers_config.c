@@ -148,14 +148,14 @@ static oct_status load_config(cJSON **config, oct_source *source, const oct_deno
     return st;
 }
 
-oct_status oct_diffusers_config_write(const char *folder, oct_source *source, oct_err *err)
+oct_status oct_diffusers_config_write(const char *folder, const char *weights, oct_source *source,
+                                      oct_err *err)
 {
     oct_arena arena = {0};
     written file = {0};
     cJSON *config = NULL;
     char *text = NULL;
 
-    const char *weights = oct_path_join(&arena, folder, OCT_DIFFUSERS_WEIGHTS);
     oct_status st = oct_source_open(&file.source, &(oct_model_paths){.model = weights}, err);
     if (!st) st = oct_denoiser_init(&file.denoiser, &file.source, err);
     if (!st) st = load_config(&config, source, &file.denoiser, err);

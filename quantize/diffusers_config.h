@@ -8,7 +8,8 @@
 
 #define OCT_DIFFUSERS_WEIGHTS "diffusion_pytorch_model.safetensors"
 
-// Write FOLDER/config.json for the FOLDER/diffusion_pytorch_model.safetensors that is there: the
+// Write FOLDER/config.json for the weights that are there, a file or a folder with an index: the
 // source's config.json, or one by shapes where it has none, and a "quantization_config" as
 // ModelOpt's exporter spells it, which lists what is FP8 and what is not by what the file holds.
-oct_status oct_diffusers_config_write(const char *folder, oct_source *source, oct_err *err);
+oct_status oct_diffusers_config_write(const char *folder, const char *weights, oct_source *source,
+                                      oct_err *err);

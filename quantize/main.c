@@ -13,12 +13,13 @@
 #include "kernels/kernels.h"
 #include "ptq/decoding.h"
 #include "quantize/diffusers_config.h"
+#include "quantize/shards.h"
 #include "quantize/show.h"
 #include "quantize/write.h"
 
 typedef struct quantize_options {
     const char *model, *policy, *calibration, *out, *dialect;
-    const char *dequantize, *redialect, *snap_scales;
+    const char *dequantize, *redialect, *snap_scales, *shard_size;
     double qmax;
     bool is_generic, requantize, plan, require_calibration, no_source_digest, no_sha256;
     oct_general general;
@@ -30,7 +31,8 @@ typedef struct quantize_job {
     oct_dialect dialect, from;  // from: of the source
     oct_dtype decoded;          // with --dequantize
     oct_snap snap;
-    size_t n_decoded;  // tensors
+    uint64_t shard_bytes;  // 0: one file
+    size_t n_decoded;      // tensors
     oct_source source;
     oct_denoiser denoiser;
     oct_policy policy;
@@ -43,14 +45,15 @@ static oct_status check_conversion(quantize_job *job, oct_err *err)
 {
     const quantize_options *o = &job->o;
     const char *option = o->dequantize ? "dequantize" : "redialect";
-    const char *other = o->policy                       ? "policy"
-                        : o->calibration                ? "calibration"
-                        : o->plan                       ? "plan"
-                        : o->snap_scales                ? "snap-scales"
-                        : o->requantize                 ? "requantize"
-                        : o->is_generic                 ? "generic"
-                        : o->dequantize && o->redialect ? "redialect"
-                                                        : NULL;
+    const char *other = o->policy                        ? "policy"
+                        : o->calibration                 ? "calibration"
+                        : o->plan                        ? "plan"
+                        : o->snap_scales                 ? "snap-scales"
+                        : o->requantize                  ? "requantize"
+                        : o->is_generic                  ? "generic"
+                        : o->dequantize && o->redialect  ? "redialect"
+                        : o->dequantize && o->shard_size ? "shard-size"
+                                                         : NULL;
     if (other) {
         return oct_fail(err, OCT_EUSAGE, "options '--%s' and '--%s' exclude each other", option,
                         other);
@@ -63,6 +66,30 @@ static oct_status check_conversion(quantize_job *job, oct_err *err)
     }
     job->writing = OCT_WRITE_RESPELLED;
     return OCT_OK;
+}
+
+static oct_status check_shard_size(quantize_job *job, oct_err *err)
+{
+    const char *size = job->o.shard_size;
+    if (!size) return OCT_OK;
+    if (job->dialect != OCT_DIALECT_DIFFUSERS) {
+        return oct_fail(err, OCT_EUSAGE,
+                        "dialect '%s' is one file: option '--shard-size' is for dialect diffusers",
+                        oct_dialect_name(job->dialect));
+    }
+    if (!oct_shard_size_parse(size, &job->shard_bytes)) {
+        return oct_fail(err, OCT_EUSAGE,
+                        "option '--shard-size' needs a whole number with K, M, G or T, as 500M, "
+                        "2GB or 2GiB, not '%s'",
+                        size);
+    }
+    oct_arena arena = {0};
+    const bool is_pipeline =
+        job->o.out && oct_path_exists(oct_path_join(&arena, job->o.out, "model_index.json"));
+    oct_arena_deinit(&arena);
+    if (!is_pipeline) return OCT_OK;
+    return oct_fail(err, OCT_EUSAGE, "'%s' is a pipeline: '--out' needs its transformer's folder",
+                    job->o.out);
 }
 
 static oct_status check_options(quantize_job *job, oct_err *err)
@@ -87,7 +114,8 @@ static oct_status check_options(quantize_job *job, oct_err *err)
     if (o->snap_scales && !oct_snap_parse(o->snap_scales, &job->snap)) {
         return oct_fail(err, OCT_EUSAGE, "snapping '%s' is not none, bf16 or pow2", o->snap_scales);
     }
-    return is_conversion ? check_conversion(job, err) : OCT_OK;
+    const oct_status st = is_conversion ? check_conversion(job, err) : OCT_OK;
+    return st ? st : check_shard_size(job, err);
 }
 
 // Of the first component that is FP8.
@@ -204,13 +232,41 @@ static void add_result(const quantize_job *job, cJSON *object)
     cJSON_AddNumberToObject(object, "layers_static", (double)plan->n_static);
 }
 
+static bool is_folder(const quantize_job *job)
+{
+    return oct_writing_is_folder(job->writing, job->dialect);
+}
+
+static const char *weights_path(oct_arena *arena, const quantize_job *job)
+{
+    return is_folder(job) ? oct_path_join(arena, job->o.out, OCT_DIFFUSERS_WEIGHTS) : job->o.out;
+}
+
+static void add_files(const quantize_job *job, const oct_written *written, cJSON *object)
+{
+    oct_arena arena = {0};
+    const char *path = weights_path(&arena, job);
+    cJSON *list = cJSON_AddArrayToObject(object, "files");
+    for (size_t i = 0; i < written->n_files; i++) {
+        cJSON *file = cJSON_CreateObject();
+        cJSON_AddStringToObject(file, "file", oct_shard_path(&arena, path, i, written->n_files));
+        add_digest(file, "sha256", written->sha256[i]);
+        cJSON_AddItemToArray(list, file);
+    }
+    oct_arena_deinit(&arena);
+}
+
 static void report_json(const quantize_job *job, const oct_written *written, double elapsed_s)
 {
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "tool", "quantize");
     cJSON_AddStringToObject(object, "out", job->o.out);
     add_result(job, object);
-    add_digest(object, "sha256", written->sha256);
+    if (written->n_files > 1) {
+        add_files(job, written, object);
+    } else {
+        add_digest(object, "sha256", written->sha256[0]);
+    }
     add_digest(object, "source_sha256", written->source_sha256);
     cJSON_AddStringToObject(object, "denoiser_xxh3", written->denoiser_xxh3);
     cJSON_AddNumberToObject(object, "source_bytes", (double)written->source_bytes);
@@ -219,9 +275,16 @@ static void report_json(const quantize_job *job, const oct_written *written, dou
     print_json(object);
 }
 
-static bool is_folder(const quantize_job *job)
+static void print_files(const quantize_job *job, const oct_written *written)
 {
-    return job->dialect == OCT_DIALECT_DIFFUSERS && job->writing != OCT_WRITE_DECODED;
+    oct_arena arena = {0};
+    const char *path = weights_path(&arena, job);
+    for (size_t i = 0; i < written->n_files; i++) {
+        const char *sha256 = written->sha256[i];
+        printf("%s%s%s\n", sha256, *sha256 ? "  " : "",
+               oct_shard_path(&arena, path, i, written->n_files));
+    }
+    oct_arena_deinit(&arena);
 }
 
 static void report(const quantize_job *job, const oct_written *written, double elapsed_s)
@@ -245,8 +308,7 @@ static void report(const quantize_job *job, const oct_written *written, double e
         snprintf(what, sizeof what, "%zu of %zu layers in FP8, %zu with a static input scale",
                  plan->n_fp8, plan->n_decisions, plan->n_static);
     }
-    printf("%s%s%s%s\n", written->sha256, *written->sha256 ? "  " : "", job->o.out,
-           is_folder(job) ? "/" OCT_DIFFUSERS_WEIGHTS : "");
+    print_files(job, written);
     oct_note("%s; %" PRIu64 " -> %" PRIu64 " bytes in %.1f s", what, written->source_bytes,
              written->file_bytes, elapsed_s);
 }
@@ -266,13 +328,10 @@ static void note_left_out(const quantize_job *job)
 // A file, or a folder with the weights and a config.json, which comes last.
 static oct_status write_output(quantize_job *job, oct_written *written, oct_err *err)
 {
-    const char *out = job->o.out;
     oct_arena arena = {0};
     oct_status st = OCT_OK;
-    if (is_folder(job)) {
-        st = oct_folder_make(out, err);
-        out = oct_path_join(&arena, out, OCT_DIFFUSERS_WEIGHTS);
-    }
+    const char *out = weights_path(&arena, job);
+    if (is_folder(job)) st = oct_folder_make(job->o.out, err);
     if (!st) {
         st = oct_write_checkpoint(
             written,
@@ -282,6 +341,7 @@ static oct_status write_output(quantize_job *job, oct_written *written, oct_err 
                 .plan = job->writing == OCT_WRITE_QUANTIZED ? &job->plan : NULL,
                 .dialect = job->dialect,
                 .out = out,
+                .shard_bytes = job->shard_bytes,
                 .no_source_digest = job->o.no_source_digest,
                 .no_sha256 = job->o.no_sha256,
             },
@@ -289,7 +349,8 @@ static oct_status write_output(quantize_job *job, oct_written *written, oct_err 
     }
     if (!st && is_folder(job)) {
         note_left_out(job);
-        st = oct_diffusers_config_write(job->o.out, &job->source, err);
+        const char *weights = written->n_files > 1 ? job->o.out : out;
+        st = oct_diffusers_config_write(job->o.out, weights, &job->source, err);
     }
     oct_arena_deinit(&arena);
     return st;
@@ -321,6 +382,9 @@ int main(int argc, char **argv)
         OPT_TEXT("dialect", "NAME", &o->dialect,
                  "comfy, comfy-legacy, cast or diffusers, whose FILE is a folder (default: "
                  "comfy)"),
+        OPT_TEXT("shard-size", "SIZE", &o->shard_size,
+                 "split dialect diffusers into files of at most SIZE, as 500M, 2GB or 2GiB, with "
+                 "an index (default: one file)"),
         OPT_GROUP("Quantization"),
         OPT_TEXT("policy", "NAME|FILE", &o->policy,
                  "which layers become FP8: a bundled name or a JSON file"),

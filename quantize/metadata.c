@@ -26,7 +26,7 @@ static bool is_stale(const char *key, oct_writing writing)
 
 static bool is_diffusers(const oct_write_params *p)
 {
-    return p->dialect == OCT_DIALECT_DIFFUSERS && p->writing != OCT_WRITE_DECODED;
+    return oct_writing_is_folder(p->writing, p->dialect);
 }
 
 // A folder's entries are about the folder; but what made the codes stays with them.

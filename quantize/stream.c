@@ -126,14 +126,19 @@ static bool is_held(const tensor_job *job)
     return is_encoded(job) || job->n_data > 1 || job->data[0]->first_row > 0;
 }
 
+static oct_st_writer *writer_of(const stream *s, const oct_out_tensor *out)
+{
+    return &s->params->writers[s->params->writer_of[out - s->params->outputs->tensors]];
+}
+
 static const oct_st_tensor *slot_of(const stream *s, const oct_out_tensor *out)
 {
-    return oct_st_writer_find(s->params->writer, out->name);
+    return oct_st_writer_find(writer_of(s, out), out->name);
 }
 
 static oct_xxh128 *output_digest(const stream *s, const oct_out_tensor *out)
 {
-    return &s->output_digests[slot_of(s, out) - s->params->writer->tensors];
+    return &s->output_digests[out - s->params->outputs->tensors];
 }
 
 // ---- Memory.
@@ -195,7 +200,7 @@ static uint8_t *find_room(const stream *s, uint64_t bytes)
 static oct_status write_chunk(const stream *s, const oct_out_tensor *out, uint64_t at,
                               const void *data, uint64_t bytes, oct_err *err)
 {
-    return oct_st_writer_write(s->params->writer, slot_of(s, out), at, data, bytes, err);
+    return oct_st_writer_write(writer_of(s, out), slot_of(s, out), at, data, bytes, err);
 }
 
 static bool is_scanned_when_read(const tensor_job *job)
@@ -470,12 +475,15 @@ static bool open_directly(stream *s)
     const oct_checkpoint *checkpoint = &s->params->source->checkpoint;
     bool is_direct = false;
 
-    oct_output_write_directly(&s->params->writer->output);
+    for (size_t i = 0; i < s->params->n_writers; i++) {
+        oct_output_write_directly(&s->params->writers[i].output);
+        is_direct = is_direct || s->params->writers[i].output.is_direct;
+    }
     for (size_t i = 0; i < checkpoint->n_files; i++) {
         oct_file_read_directly(&checkpoint->files[i].file);
         is_direct = is_direct || checkpoint->files[i].file.is_direct;
     }
-    return is_direct || s->params->writer->output.is_direct;
+    return is_direct;
 }
 
 static void work_on_all_threads(stream *s)

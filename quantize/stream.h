@@ -29,13 +29,15 @@ typedef struct oct_stream_params {
     const oct_source *source;
     const oct_plan *plan;
     const oct_outputs *outputs;
-    oct_st_writer *writer;   // begun
+    oct_st_writer *writers;  // begun: one per shard, or the one
+    size_t n_writers;
+    const size_t *writer_of;  // [outputs->n_tensors]: which writer has the tensor
     bool is_direct;          // input and output go past the page cache: no digest reads them too
     oct_progress *progress;  // begun here, ended by the caller; counts bytes read. Or NULL
 } oct_stream_params;
 
 // Write every tensor of `outputs`. source_digests: [source->n_tensors], of those that were read;
-// output_digests: [writer->n_tensors], in the file's order. Of several failures the one is told
+// output_digests: [outputs->n_tensors], in the outputs' order. Of several failures the one is told
 // whose tensor comes first in the source's files, on any number of threads.
 oct_status oct_stream_run(const oct_stream_params *params, oct_xxh128 *source_digests,
                           oct_xxh128 *output_digests, oct_err *err);

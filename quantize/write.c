@@ -17,15 +17,18 @@
 #include "common/xxh3_table.h"
 #include "ptq/source_digest.h"
 #include "quantize/metadata.h"
+#include "quantize/shards.h"
 #include "quantize/stream.h"
 
 typedef struct write_job {
     const oct_write_params *params;
     oct_outputs outputs;
-    oct_st_writer writer;
     oct_arena arena;
+    oct_shards shards;
+    oct_st_writer *writers;      // [shards.n], when they are begun
+    size_t n_committed;          // or tried
     oct_xxh128 *source_digests;  // [source->n_tensors]
-    oct_xxh128 *output_digests;  // [writer.n_tensors]
+    oct_xxh128 *output_digests;  // [outputs.n_tensors]
     oct_progress progress;
 } write_job;
 
@@ -66,15 +69,44 @@ static oct_status digest_join(digest_thread *digest, oct_err *err)
     return digest->status;
 }
 
-static oct_status refuse_inputs(const oct_write_params *params, oct_err *err)
+// Also the index of an input that has other shards.
+static bool is_input(write_job *job, const char *path)
 {
-    const oct_checkpoint *checkpoint = &params->source->checkpoint;
+    const oct_checkpoint *checkpoint = &job->params->source->checkpoint;
     for (size_t i = 0; i < checkpoint->n_files; i++) {
-        if (oct_path_is_same_file(params->out, checkpoint->files[i].file.path)) {
-            return oct_fail(err, OCT_EUSAGE, "'%s' is an input: choose another --out", params->out);
-        }
+        const char *input = checkpoint->files[i].file.path;
+        const char *whole = oct_shard_whole_path(&job->arena, input);
+        if (oct_path_is_same_file(path, input)) return true;
+        if (!whole) continue;
+        const char *index = oct_arena_print(&job->arena, "%s.index.json", whole);
+        if (oct_path_is_same_file(path, index)) return true;
+    }
+    return false;
+}
+
+static oct_status refuse_inputs(write_job *job, oct_err *err)
+{
+    const oct_shards *shards = &job->shards;
+    const size_t n = shards->n > 1 ? shards->n + 1 : 1;
+    for (size_t i = 0; i < n; i++) {
+        const char *path = i < shards->n ? shards->paths[i] : shards->index;
+        if (!is_input(job, path)) continue;
+        return oct_fail(err, OCT_EUSAGE, "'%s' is an input: choose another --out", path);
     }
     return OCT_OK;
+}
+
+// Readers disagree about which goes first, a file or shards.
+static oct_status refuse_other_form(const write_job *job, oct_err *err)
+{
+    const oct_write_params *p = job->params;
+    const bool has_shards = job->shards.n > 1;
+    const char *other = has_shards ? p->out : job->shards.index;
+    if (!oct_writing_is_folder(p->writing, p->dialect) || !oct_path_exists(other)) return OCT_OK;
+    return oct_fail(err, OCT_EUSAGE,
+                    "'%s' is there already, and some readers would take it instead of %s: choose "
+                    "another --out",
+                    other, has_shards ? "the shards" : "the file");
 }
 
 static oct_status list_outputs(write_job *job, oct_err *err)
@@ -94,18 +126,27 @@ static oct_status list_outputs(write_job *job, oct_err *err)
 static oct_status begin(write_job *job, oct_err *err)
 {
     const oct_write_params *p = job->params;
+    const oct_outputs *outputs = &job->outputs;
+    oct_shards *shards = &job->shards;
     oct_status st = list_outputs(job, err);
+    if (!st) st = oct_shards_init(shards, &job->arena, outputs, p->out, p->shard_bytes, err);
+    if (!st) st = refuse_inputs(job, err);
+    if (!st) st = refuse_other_form(job, err);
     if (st) return st;
-    for (size_t i = 0; i < job->outputs.n_tensors; i++) {
-        const oct_out_tensor *t = &job->outputs.tensors[i];
-        oct_st_writer_add(&job->writer, t->name, t->dtype, t->rank, t->shape);
+    job->writers = oct_arena_array(&job->arena, shards->n, sizeof *job->writers);
+    for (size_t i = 0; i < outputs->n_tensors; i++) {
+        const oct_out_tensor *t = &outputs->tensors[i];
+        oct_st_writer_add(&job->writers[shards->shard_of[i]], t->name, t->dtype, t->rank, t->shape);
     }
-    oct_metadata_add(&job->writer, p, &job->outputs);
     job->source_digests =
         oct_arena_array(&job->arena, p->source->n_tensors, sizeof *job->source_digests);
     job->output_digests =
-        oct_arena_array(&job->arena, job->outputs.n_tensors, sizeof *job->output_digests);
-    return oct_st_writer_begin(&job->writer, p->out, err);
+        oct_arena_array(&job->arena, outputs->n_tensors, sizeof *job->output_digests);
+    for (size_t i = 0; i < shards->n && !st; i++) {
+        oct_metadata_add(&job->writers[i], p, outputs);
+        st = oct_st_writer_begin(&job->writers[i], shards->paths[i], err);
+    }
+    return st;
 }
 
 static oct_status write_tensors(write_job *job, oct_err *err)
@@ -115,17 +156,32 @@ static oct_status write_tensors(write_job *job, oct_err *err)
             .source = job->params->source,
             .plan = job->params->plan,
             .outputs = &job->outputs,
-            .writer = &job->writer,
+            .writers = job->writers,
+            .n_writers = job->shards.n,
+            .writer_of = job->shards.shard_of,
             .is_direct = job->params->no_sha256,
             .progress = &job->progress,
         },
         job->source_digests, job->output_digests, err);
 }
 
-// The header's digest is of the bytes on disk; the tensors' were made as they were written.
-static oct_status write_table(const write_job *job, const oct_file *file, oct_err *err)
+static int compare_to_name(const void *name, const void *tensor)
 {
-    const oct_st_writer *writer = &job->writer;
+    return strcmp(name, ((const oct_out_tensor *)tensor)->name);
+}
+
+static oct_xxh128 output_digest(const write_job *job, const char *name)
+{
+    const oct_outputs *outputs = &job->outputs;
+    const oct_out_tensor *out = bsearch(name, outputs->tensors, outputs->n_tensors,
+                                        sizeof *outputs->tensors, compare_to_name);
+    return job->output_digests[out - outputs->tensors];
+}
+
+// The header's digest is of the bytes on disk; the tensors' were made as they were written.
+static oct_status write_table(const write_job *job, const oct_st_writer *writer,
+                              const oct_file *file, oct_err *err)
+{
     oct_arena arena = {0};
     oct_xxh3_entry *entries = oct_arena_array(&arena, writer->n_tensors + 1, sizeof *entries);
 
@@ -135,10 +191,11 @@ static oct_status write_table(const write_job *job, const oct_file *file, oct_er
         oct_digest_of_range(file, 0, writer->header_bytes, chunk, &entries[0].digest, err);
     if (st) goto out;
     for (size_t i = 0; i < writer->n_tensors; i++) {
-        entries[i + 1] = (oct_xxh3_entry){writer->tensors[i].name, job->output_digests[i]};
+        const char *name = writer->tensors[i].name;
+        entries[i + 1] = (oct_xxh3_entry){name, output_digest(job, name)};
     }
     const char *text = oct_xxh3_table_print(&arena, entries, writer->n_tensors + 1);
-    const char *path = oct_arena_print(&arena, "%s.xxh3", job->params->out);
+    const char *path = oct_arena_print(&arena, "%s.xxh3", file->path);
     st = oct_file_write(path, text, strlen(text), err);
 
 out:
@@ -146,47 +203,78 @@ out:
     return st;
 }
 
-static oct_status write_manifest(oct_written *written, const char *out, const oct_file *file,
-                                 oct_err *err)
+static oct_status write_manifest(const write_job *job, const oct_written *written, oct_err *err)
 {
     oct_arena arena = {0};
-    oct_status st = oct_sha256_of_file(file, written->sha256, err);
-    if (st) goto out;
-    const char *line = oct_manifest_line(&arena, written->sha256, oct_path_name(out));
-    const char *path = oct_arena_print(&arena, "%s.sha256", out);
-    st = oct_file_write(path, line, strlen(line), err);
-
-out:
+    const char *text = "";
+    for (size_t i = 0; i < job->shards.n; i++) {
+        const char *name = oct_path_name(job->shards.paths[i]);
+        const char *line = oct_manifest_line(&arena, written->sha256[i], name);
+        text = oct_arena_print(&arena, "%s%s", text, line);
+    }
+    const char *path = oct_arena_print(&arena, "%s.sha256", job->params->out);
+    const oct_status st = oct_file_write(path, text, strlen(text), err);
     oct_arena_deinit(&arena);
     return st;
+}
+
+static oct_status remove_file(const char *path, oct_err *err)
+{
+    if (unlink(path) == 0 || errno == ENOENT) return OCT_OK;
+    return oct_fail(err, OCT_EIO, "'%s' cannot be removed: %s", path, strerror(errno));
 }
 
 static oct_status remove_manifest(const char *out, oct_err *err)
 {
     oct_arena arena = {0};
-    oct_status st = OCT_OK;
-    const char *path = oct_arena_print(&arena, "%s.sha256", out);
-    if (unlink(path) != 0 && errno != ENOENT) {
-        st = oct_fail(err, OCT_EIO, "'%s' cannot be removed: %s", path, strerror(errno));
-    }
+    const oct_status st = remove_file(oct_arena_print(&arena, "%s.sha256", out), err);
     oct_arena_deinit(&arena);
+    return st;
+}
+
+static oct_status digest_file(const write_job *job, size_t shard, oct_written *written,
+                              oct_err *err)
+{
+    oct_file file = {0};
+    oct_status st = oct_file_open(&file, job->shards.paths[shard], err);
+    if (st) return st;
+    written->file_bytes += file.bytes;
+    st = write_table(job, &job->writers[shard], &file, err);
+    if (!st && !job->params->no_sha256) {
+        st = oct_sha256_of_file(&file, written->sha256[shard], err);
+    }
+    oct_file_close(&file);
     return st;
 }
 
 static oct_status write_digests(const write_job *job, oct_written *written, oct_err *err)
 {
-    const oct_write_params *p = job->params;
-    oct_file file = {0};
-    oct_status st = oct_file_open(&file, p->out, err);
+    oct_status st = OCT_OK;
+    written->n_files = job->shards.n;
+    for (size_t i = 0; i < job->shards.n && !st; i++) st = digest_file(job, i, written, err);
     if (st) return st;
-    written->file_bytes = file.bytes;
-    st = write_table(job, &file, err);
-    if (!st) {
-        st = p->no_sha256 ? remove_manifest(p->out, err)
-                          : write_manifest(written, p->out, &file, err);
+    return job->params->no_sha256 ? remove_manifest(job->params->out, err)
+                                  : write_manifest(job, written, err);
+}
+
+// An old index goes first: it must not name a mixture of old and new shards.
+static oct_status commit(write_job *job, oct_err *err)
+{
+    oct_status st = job->shards.n > 1 ? remove_file(job->shards.index, err) : OCT_OK;
+    while (job->n_committed < job->shards.n && !st) {
+        st = oct_st_writer_commit(&job->writers[job->n_committed++], err);
     }
-    oct_file_close(&file);
     return st;
+}
+
+// Shards that never got their index.
+static void remove_shards(write_job *job)
+{
+    for (size_t i = 0; i < job->n_committed; i++) {
+        unlink(job->shards.paths[i]);
+        unlink(oct_arena_print(&job->arena, "%s.xxh3", job->shards.paths[i]));
+    }
+    if (job->n_committed) remove_manifest(job->params->out, NULL);
 }
 
 static oct_status finish(write_job *job, oct_written *written, digest_thread *digest, oct_err *err)
@@ -199,13 +287,13 @@ static oct_status finish(write_job *job, oct_written *written, digest_thread *di
     st = digest_join(digest, err);
     if (st) return st;
     memcpy(written->source_sha256, digest->hex, sizeof digest->hex);
-    if (oct_metadata_has_source(p)) {
-        st = oct_st_writer_patch_meta(&job->writer, "octavo.source_sha256", digest->hex, err);
+    for (size_t i = 0; i < job->shards.n && oct_metadata_has_source(p) && !st; i++) {
+        st = oct_st_writer_patch_meta(&job->writers[i], "octavo.source_sha256", digest->hex, err);
     }
     for (size_t i = 0; i < p->source->checkpoint.n_files && !st; i++) {
         st = oct_file_check_unchanged(&p->source->checkpoint.files[i].file, err);
     }
-    return st ? st : oct_st_writer_commit(&job->writer, err);
+    return st ? st : commit(job, err);
 }
 
 oct_status oct_write_checkpoint(oct_written *written, const oct_write_params *params, oct_err *err)
@@ -214,8 +302,7 @@ oct_status oct_write_checkpoint(oct_written *written, const oct_write_params *pa
     digest_thread digest = {0};
     *written = (oct_written){0};
 
-    oct_status st = refuse_inputs(params, err);
-    if (!st) st = begin(&job, err);
+    oct_status st = begin(&job, err);
     if (!st && oct_metadata_has_source(params)) st = digest_start(&digest, params->source, err);
     if (!st) st = write_tensors(&job, err);
     written->source_bytes = job.progress.done;
@@ -223,9 +310,13 @@ oct_status oct_write_checkpoint(oct_written *written, const oct_write_params *pa
     oct_progress_end(&job.progress);
     digest_join(&digest, NULL);
     if (!st) st = write_digests(&job, written, err);
+    if (!st && job.shards.n > 1) {
+        st = oct_shards_write_index(&job.shards, &job.outputs, err);
+    }
+    if (st && job.shards.n > 1) remove_shards(&job);
 
-    oct_arena_deinit(&job.arena);
+    for (size_t i = 0; job.writers && i < job.shards.n; i++) oct_st_writer_deinit(&job.writers[i]);
     oct_outputs_deinit(&job.outputs);
-    oct_st_writer_deinit(&job.writer);
+    oct_arena_deinit(&job.arena);
     return st;
 }

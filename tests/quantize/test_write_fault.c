@@ -8,6 +8,7 @@
 #include <omp.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -59,6 +60,16 @@ static int count_files(const char *folder)
     return entries - 2;  // "." and ".."
 }
 
+static void empty_folder(const char *folder)
+{
+    const struct dirent *entry = NULL;
+    DIR *open_folder = opendir(folder);
+    while (open_folder && (entry = readdir(open_folder))) {
+        if (entry->d_name[0] != '.') unlinkat(dirfd(open_folder), entry->d_name, 0);
+    }
+    closedir(open_folder);
+}
+
 static oct_status write_once(const char *out, bool no_sha256, oct_err *err)
 {
     oct_written written;
@@ -108,6 +119,50 @@ static int try_all(fault kind, bool sticky, bool no_sha256)
     return 0;
 }
 
+// The same for shards, of which nothing may stay when one of them, a digest or the index fails.
+static int try_all_shards(fault kind, bool sticky)
+{
+    char folder[512], out[600];
+    snprintf(folder, sizeof folder, "%s/shards", model_folder());
+    snprintf(out, sizeof out, "%s/x.safetensors", folder);
+    CHECK(mkdir(folder, 0777) == 0);
+    oct_status st = OCT_EIO;
+    int n = 0;
+    for (; st && n < 5000; n++) {
+        oct_written written;
+        oct_err err = {0};
+        armed = kind;
+        is_sticky = sticky;
+        atomic_store(&calls_left, n);
+        st = oct_write_checkpoint(&written,
+                                  &(oct_write_params){.source = &model.source,
+                                                      .plan = &plan,
+                                                      .dialect = OCT_DIALECT_DIFFUSERS,
+                                                      .out = out,
+                                                      .shard_bytes = 100000},
+                                  &err);
+        armed = NO_FAULT;
+        if (st) CHECK(st == OCT_EIO && *err.text && count_files(folder) == 0);
+        if (!st) CHECK(written.n_files > 2 && count_files(folder) == 2 * (int)written.n_files + 2);
+    }
+    CHECK(!st);
+    empty_folder(folder);
+    CHECK(rmdir(folder) == 0);
+    return n;
+}
+
+static void a_read_that_fails_leaves_no_shard(void)
+{
+    CHECK(try_all_shards(READ_FAILS, false) > (int)model.source.n_tensors);
+    CHECK(try_all_shards(READ_FAILS, true) > (int)model.source.n_tensors);
+}
+
+static void a_write_that_fails_leaves_no_shard(void)
+{
+    CHECK(try_all_shards(WRITE_FAILS, false) > (int)model.source.n_tensors);
+    CHECK(try_all_shards(WRITE_FAILS, true) > (int)model.source.n_tensors);
+}
+
 static void a_read_that_fails_leaves_nothing(void)
 {
     // More calls than tensors: every one of them was the failing one once.
@@ -137,6 +192,8 @@ int main(void)
     RUN(a_read_that_fails_leaves_nothing);
     RUN(a_file_that_ends_early_leaves_nothing);
     RUN(a_write_that_fails_leaves_nothing);
+    RUN(a_read_that_fails_leaves_no_shard);
+    RUN(a_write_that_fails_leaves_no_shard);
     oct_plan_deinit(&plan);
     oct_policy_deinit(&policy);
     close_denoiser(&model);
