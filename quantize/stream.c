@@ -41,7 +41,8 @@ typedef struct stream {
     uint64_t region_bytes, buffer_bytes;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    size_t n_allowed;  // jobs before the first that failed, or all
+    size_t n_allowed;                 // jobs before the first that failed, or all
+    size_t n_emitting, emitting_max;  // threads in that stage; more only for want of other work
     oct_status status;
     oct_err err;
 } stream;
@@ -435,7 +436,8 @@ static bool is_finished(const stream *s)
 static bool take_task(stream *s, task *t)
 {
     for (;;) {
-        for (stage wanted = EMITTING; wanted >= READING; wanted--) {
+        const bool may_emit = s->n_emitting < s->emitting_max;
+        for (stage wanted = may_emit ? EMITTING : SETTLING; wanted >= READING; wanted--) {
             if (take_of_stage(s, wanted, t)) return true;
         }
         if (is_finished(s)) return false;
@@ -444,6 +446,8 @@ static bool take_task(stream *s, task *t)
         if (s->next < s->n_allowed && begin_job(s, &st, &err)) continue;
         if (st) {
             fail_job(s, s->next, st, &err);
+        } else if (!may_emit && take_of_stage(s, EMITTING, t)) {
+            return true;
         } else {
             pthread_cond_wait(&s->changed, &s->lock);
         }
@@ -457,9 +461,11 @@ static void work(stream *s, uint8_t *buffer)
     pthread_mutex_lock(&s->lock);
     while (take_task(s, &t)) {
         oct_err err = {0};
+        if (t.stage == EMITTING) s->n_emitting++;
         pthread_mutex_unlock(&s->lock);
         const oct_status st = run_task(s, &t, buffer, &err);
         pthread_mutex_lock(&s->lock);
+        if (t.stage == EMITTING) s->n_emitting--;
         if (st) fail_job(s, (size_t)(t.job - s->jobs), st, &err);
         t.job->tasks_left--;
         advance(s, t.job);
@@ -491,9 +497,11 @@ static void work_on_all_threads(stream *s)
     int n = omp_get_max_threads();
 
     if (n > OCT_STREAM_THREADS_MAX) n = OCT_STREAM_THREADS_MAX;
-    if (s->params->is_direct && open_directly(s) && n < OCT_STREAM_THREADS_DIRECT) {
-        n = OCT_STREAM_THREADS_DIRECT;
-    }
+    const bool is_direct = s->params->is_direct && open_directly(s);
+    if (is_direct && n < OCT_STREAM_THREADS_DIRECT) n = OCT_STREAM_THREADS_DIRECT;
+    // Buffered writes to one file exclude each other, and in the kernel the threads that wait for
+    // their turn spin: the others had better read.
+    s->emitting_max = is_direct ? (size_t)n : n > 2 ? 2 : 1;
 #pragma omp parallel num_threads(n)
     {
         uint8_t *buffer = malloc(s->buffer_bytes);
