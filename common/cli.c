@@ -18,9 +18,9 @@
 #include "common/progress.h"
 #include "common/version.h"
 
-#define COLUMNS 80         // of --help
-#define HELP_COLUMN_MAX 28 // where the second column begins at the latest
-#define NAME_MAX_BYTES 64  // of an option, for suggestions
+#define COLUMNS 80          // of --help
+#define HELP_COLUMN_MAX 28  // where the second column begins at the latest
+#define NAME_MAX_BYTES 64   // of an option, for suggestions
 #define THREADS_MAX 1024
 
 static const oct_opt always[] = {
@@ -31,10 +31,10 @@ static const oct_opt always[] = {
 
 typedef struct parser {
     const oct_cli *cli;
-    int argc, at; // at: the next word
+    int argc, at;  // at: the next word
     char **argv;
-    bool *is_given;   // per option
-    size_t arguments; // seen so far
+    bool *is_given;    // per option
+    size_t arguments;  // seen so far
     oct_err *err;
 } parser;
 
@@ -100,7 +100,7 @@ static void find_nearest(const oct_opt *opts, const char *name, const char **nea
 static oct_status fail_unknown(const parser *p, const char *word, const char *name)
 {
     const char *nearest = NULL;
-    size_t best = strlen(name) < 4 ? 2 : 3; // only what is nearer
+    size_t best = strlen(name) < 4 ? 2 : 3;  // only what is nearer
     if (strlen(name) <= NAME_MAX_BYTES) {
         find_nearest(p->cli->opts, name, &nearest, &best);
         find_nearest(always, name, &nearest, &best);
@@ -203,7 +203,7 @@ static oct_status take_option(parser *p, const char *word, const oct_opt **found
     if (opt->kind == OCT_OPT_FLAG && value) {
         return oct_fail(p->err, OCT_EUSAGE, "option '--%s' takes no value", opt->name);
     }
-    if (!opt->value) return OCT_OK; // one of `always`
+    if (!opt->value) return OCT_OK;  // one of `always`
     if (opt->kind == OCT_OPT_LIST) return take_list(p, opt, value);
 
     bool *is_given = &p->is_given[opt - p->cli->opts];

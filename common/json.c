@@ -278,7 +278,7 @@ static void put_value(FILE *out, const cJSON *value, int indent)
         oct_json_put_string(out, value->valuestring);
     else if (cJSON_IsNumber(value))
         put_number(out, value->valuedouble);
-    else if (cJSON_IsRaw(value)) // of oct_json_add_count() only: the parser makes none
+    else if (cJSON_IsRaw(value))  // of oct_json_add_count() only: the parser makes none
         fputs(value->valuestring, out);
     else
         fputs(cJSON_IsNull(value) ? "null" : cJSON_IsTrue(value) ? "true" : "false", out);

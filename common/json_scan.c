@@ -13,11 +13,11 @@
 #include "common/utf8.h"
 
 enum {
-    STATE_VALUE,       // a value must follow
-    STATE_FIRST_VALUE, // a value or "]"
-    STATE_KEY,         // a key must follow
-    STATE_FIRST_KEY,   // a key or "}"
-    STATE_AFTER_VALUE, // "," or the closing bracket; outside all brackets, the end
+    STATE_VALUE,        // a value must follow
+    STATE_FIRST_VALUE,  // a value or "]"
+    STATE_KEY,          // a key must follow
+    STATE_FIRST_KEY,    // a key or "}"
+    STATE_AFTER_VALUE,  // "," or the closing bracket; outside all brackets, the end
 };
 
 static const char *const token_names[] = {
@@ -354,7 +354,7 @@ bool oct_json_scan_double(const oct_json_scan *scan, double *value)
     const char *spelling = oct_arena_copy_n(scan->arena, scan->value, scan->value_bytes);
     locale_t c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
 
-    assert(c_locale); // glibc's "C" is static and always there
+    assert(c_locale);  // glibc's "C" is static and always there
     *value = strtod_l(spelling, NULL, c_locale);
     freelocale(c_locale);
     return isfinite(*value);

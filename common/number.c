@@ -9,10 +9,10 @@
 #define F32_INFINITY 0x7f800000u
 #define F32_QUIET 0x00400000u
 
-typedef struct format { // a binary format without its sign
+typedef struct format {  // a binary format without its sign
     unsigned mantissa_bits;
     unsigned bias;
-    uint32_t code_max; // what overflow gives
+    uint32_t code_max;  // what overflow gives
 } format;
 
 static const format f16 = {10, 15, 0x7c00};
@@ -37,14 +37,14 @@ float oct_f32_from_bits(uint32_t bits)
 // The code of a magnitude that is not NaN, from its binary32 bits.
 static uint32_t narrow(uint32_t magnitude, const format *to)
 {
-    const unsigned exponent_min = 128 - to->bias; // binary32 exponent of the smallest normal
+    const unsigned exponent_min = 128 - to->bias;  // binary32 exponent of the smallest normal
     const unsigned exponent = magnitude >= 0x00800000 ? magnitude >> 23 : 1;
     uint32_t significand = magnitude & 0x007fffff;
     if (magnitude >= 0x00800000) significand |= 0x00800000;
 
     unsigned dropped = 23 - to->mantissa_bits;
     if (exponent < exponent_min) dropped += exponent_min - exponent;
-    if (dropped > 24) return 0; // less than half of the smallest subnormal
+    if (dropped > 24) return 0;  // less than half of the smallest subnormal
 
     // Ties to even: just under one half is added, and one unit more when the kept part is odd.
     const uint32_t odd = significand >> dropped & 1;
@@ -133,7 +133,7 @@ uint8_t oct_f32_to_e5m2(float value)
 float oct_e8m0_to_f32(uint8_t code)
 {
     if (code == 0xff) return oct_f32_from_bits(F32_INFINITY | F32_QUIET);
-    if (code == 0) return oct_f32_from_bits(0x00400000); // 2^-127 is subnormal in binary32
+    if (code == 0) return oct_f32_from_bits(0x00400000);  // 2^-127 is subnormal in binary32
     return oct_f32_from_bits((uint32_t)code << 23);
 }
 

@@ -21,7 +21,7 @@
 #define COLUMNS_MAX 256
 
 static bool is_allowed;
-static atomic_bool is_standing; // a line is on the terminal, whoever drew it
+static atomic_bool is_standing;  // a line is on the terminal, whoever drew it
 static pthread_mutex_t draw_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void write_terminal(const char *text, size_t bytes)
@@ -96,13 +96,13 @@ void oct_progress_end(oct_progress *progress)
     pthread_mutex_unlock(&draw_lock);
 }
 
-typedef struct pieces { // of a line; an empty one is left out
+typedef struct pieces {  // of a line; an empty one is left out
     char count[96], rate[48], eta[32];
 } pieces;
 
 static void print_eta(char *out, size_t bytes, double seconds)
 {
-    if (seconds >= 360000) return; // a hundred hours are no estimate
+    if (seconds >= 360000) return;  // a hundred hours are no estimate
     const unsigned s = (unsigned)(seconds + 0.5);
     if (s >= 3600) {
         snprintf(out, bytes, "  eta %u:%02u:%02u", s / 3600, s / 60 % 60, s % 60);

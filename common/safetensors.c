@@ -11,8 +11,8 @@
 #include "common/json_scan.h"
 #include "common/log.h"
 
-#define HEADER_DEPTH_MAX 8 // the format needs 3
-#define SHOWN_MAX 256      // bytes of a foreign name in a sentence
+#define HEADER_DEPTH_MAX 8  // the format needs 3
+#define SHOWN_MAX 256       // bytes of a foreign name in a sentence
 
 typedef struct header_scan {
     oct_json_scan json;
@@ -336,7 +336,7 @@ static oct_status check_header(oct_safetensors *st, uint64_t data_bytes, oct_err
     }
     if (status) return status;
     if (st->n_tensors) qsort(st->tensors, st->n_tensors, sizeof *st->tensors, compare_ranges);
-    index_names(st); // the elements have moved
+    index_names(st);  // the elements have moved
     return check_coverage(st, data_bytes, err);
 }
 
@@ -430,7 +430,7 @@ oct_status oct_safetensors_open(oct_safetensors *st, const char *path, oct_err *
 
     *st = (oct_safetensors){0};
     oct_status status = oct_file_open(&file, path, err);
-    if (status) return status; // that sentence has the path
+    if (status) return status;  // that sentence has the path
     status = read_header(&file, &json, &bytes, err);
     if (!status) status = oct_st_header_parse(st, json, bytes, file.bytes - 8 - bytes, err);
     free(json);

@@ -164,7 +164,7 @@ static char *print_header(const oct_st_writer *writer, uint64_t base, size_t *by
     }
     fputc('}', out);
     while (ftell(out) % 8 != 0) fputc(' ', out);
-    if (fclose(out)) abort(); // only memory can fail here, and these sizes are ours
+    if (fclose(out)) abort();  // only memory can fail here, and these sizes are ours
     const uint64_t length = *bytes - 8;
     for (int i = 0; i < 8; i++) text[i] = (char)(length >> (8 * i));
     return text;

@@ -19,7 +19,7 @@
 #define SHOWN_MAX 256
 #define FILE_NAME_MAX 255
 
-typedef struct raw_entry { // as spelled, before the shards have numbers
+typedef struct raw_entry {  // as spelled, before the shards have numbers
     const char *tensor, *shard;
 } raw_entry;
 

@@ -56,8 +56,7 @@ const char *oct_inputs_name(oct_inputs inputs)
 static const char *const root_keys[] = {"octavo_policy", "name",  "description", "source",
                                         "default",       "rules", NULL};
 static const char *const rule_keys[] = {"select", "set", NULL};
-static const char *const select_keys[] = {"component", "role", "stream", "blocks",
-                                          "name", NULL};
+static const char *const select_keys[] = {"component", "role", "stream", "blocks", "name", NULL};
 static const char *const set_keys[] = {"weights",  "granularity", "scale", "percentile",
                                        "rounding", "inputs",      NULL};
 

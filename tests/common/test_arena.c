@@ -28,7 +28,7 @@ static void memory_is_aligned_zeroed_and_disjoint(void)
     unsigned char *block[COUNT];
     bool is_aligned = true, is_zeroed = true, is_kept = true;
     for (size_t i = 0; i < COUNT; i++) {
-        const size_t bytes = i * i % 40000; // small ones, and some with a chunk of their own
+        const size_t bytes = i * i % 40000;  // small ones, and some with a chunk of their own
         block[i] = oct_arena_alloc(&arena, bytes);
         is_aligned &= (uintptr_t)block[i] % alignof(max_align_t) == 0;
         for (size_t k = 0; k < bytes; k++) is_zeroed &= block[i][k] == 0;

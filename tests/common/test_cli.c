@@ -340,6 +340,6 @@ int main(void)
     RUN(threads_are_set);
     RUN(the_end_is_reported_once);
     RUN(a_result_that_is_not_taken_is_a_failure);
-    parse(""); // frees the lists
+    parse("");  // frees the lists
     return test_end();
 }

@@ -13,11 +13,11 @@
 #include "tests/test.h"
 
 static struct fault {
-    int error;        // 0: works
-    int calls_before; // that still work
+    int error;         // 0: works
+    int calls_before;  // that still work
 } fsync_fault, rename_fault, write_fault, reserve_fault;
-static bool is_interrupted; // reads and writes move a byte or fail with EINTR
-static char order[16];      // f fsync, r rename
+static bool is_interrupted;  // reads and writes move a byte or fail with EINTR
+static char order[16];       // f fsync, r rename
 
 static void note(char letter)
 {

@@ -38,12 +38,12 @@ static void changes_of_direction_are_escaped(void)
 static void invalid_utf8_is_escaped_byte_by_byte(void)
 {
     CHECK_TEXT(printable("\x80"), "\\x80");
-    CHECK_TEXT(printable("\xc0\xaf"), "\\xc0\\xaf");                   // overlong
-    CHECK_TEXT(printable("\xe0\x80\xaf"), "\\xe0\\x80\\xaf");          // overlong
-    CHECK_TEXT(printable("\xed\xa0\x80"), "\\xed\\xa0\\x80");          // surrogate
-    CHECK_TEXT(printable("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80"); // above U+10FFFF
+    CHECK_TEXT(printable("\xc0\xaf"), "\\xc0\\xaf");                    // overlong
+    CHECK_TEXT(printable("\xe0\x80\xaf"), "\\xe0\\x80\\xaf");           // overlong
+    CHECK_TEXT(printable("\xed\xa0\x80"), "\\xed\\xa0\\x80");           // surrogate
+    CHECK_TEXT(printable("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");  // above U+10FFFF
     CHECK_TEXT(printable("\xf8\x88\x80\x80\x80"), "\\xf8\\x88\\x80\\x80\\x80");
-    CHECK_TEXT(printable("\xe6\x8a"), "\\xe6\\x8a"); // cut at the end
+    CHECK_TEXT(printable("\xe6\x8a"), "\\xe6\\x8a");  // cut at the end
     CHECK_TEXT(printable("\xe6\x8aZ"), "\\xe6\\x8aZ");
 }
 

@@ -6,8 +6,8 @@
 #include "common/number.h"
 #include "tests/test.h"
 
-typedef struct fp8 { // one 8-bit format, described by itself and not by the code under test
-    int mantissa_bits, bias, codes; // codes: finite magnitudes, from zero
+typedef struct fp8 {  // one 8-bit format, described by itself and not by the code under test
+    int mantissa_bits, bias, codes;  // codes: finite magnitudes, from zero
     float (*decode)(uint8_t code);
     uint8_t (*encode)(float value);
 } fp8;
@@ -99,7 +99,7 @@ static bool all_codes_decode_and_round_trip(const fp8 *format)
     for (int code = 0; code < 256; code++) {
         const float value = format->decode((uint8_t)code);
         const double sign = code & 0x80 ? -1 : 1;
-        if ((code & 0x7f) >= format->codes) continue; // not finite
+        if ((code & 0x7f) >= format->codes) continue;  // not finite
         is_same &= value == sign * value_of(code & 0x7f, format->mantissa_bits, format->bias);
         is_same &= (signbit(value) != 0) == (code >= 0x80);
         is_same &= format->encode(value) == code;

@@ -109,15 +109,15 @@ static void work(void)
     oct_log_init("work", OCT_LOG_NORMAL);
     oct_progress_enable(true);
     oct_progress_begin(&progress, "work", 10, "steps");
-    oct_progress_add(&progress, 1); // too early to be drawn
+    oct_progress_add(&progress, 1);  // too early to be drawn
     progress.started_s -= 1;
-    oct_progress_add(&progress, 1); // drawn
-    oct_progress_add(&progress, 1); // too soon after the last
-    oct_warn("warning");            // erases
+    oct_progress_add(&progress, 1);  // drawn
+    oct_progress_add(&progress, 1);  // too soon after the last
+    oct_warn("warning");             // erases
     progress.drawn_s -= 1;
-    oct_progress_add(&progress, 1); // drawn again
-    oct_progress_end(&progress);    // erased
-    oct_progress_hide();            // nothing left to do
+    oct_progress_add(&progress, 1);  // drawn again
+    oct_progress_end(&progress);     // erased
+    oct_progress_hide();             // nothing left to do
 }
 
 // What work() puts on a terminal of type `term`.

@@ -30,18 +30,12 @@ static const struct {
     oct_dtype dtype;
 } operations[] = {
     // in the table's order
-    {"absmax_f16", check_absmax, OCT_F16},
-    {"absmax_bf16", check_absmax, OCT_BF16},
-    {"absmax_f32", check_absmax, OCT_F32},
-    {"encode_f16", check_encode, OCT_F16},
-    {"encode_bf16", check_encode, OCT_BF16},
-    {"encode_f32", check_encode, OCT_F32},
-    {"encode_e5m2", check_encode_e5m2, OCT_F32},
-    {"encode_mx_f16", check_encode_mx, OCT_F16},
-    {"encode_mx_bf16", check_encode_mx, OCT_BF16},
-    {"encode_mx_f32", check_encode_mx, OCT_F32},
-    {"decode_e4m3", check_decode, OCT_F8_E4M3},
-    {"widen_f16", check_widen, OCT_F16},
+    {"absmax_f16", check_absmax, OCT_F16},         {"absmax_bf16", check_absmax, OCT_BF16},
+    {"absmax_f32", check_absmax, OCT_F32},         {"encode_f16", check_encode, OCT_F16},
+    {"encode_bf16", check_encode, OCT_BF16},       {"encode_f32", check_encode, OCT_F32},
+    {"encode_e5m2", check_encode_e5m2, OCT_F32},   {"encode_mx_f16", check_encode_mx, OCT_F16},
+    {"encode_mx_bf16", check_encode_mx, OCT_BF16}, {"encode_mx_f32", check_encode_mx, OCT_F32},
+    {"decode_e4m3", check_decode, OCT_F8_E4M3},    {"widen_f16", check_widen, OCT_F16},
     {"widen_bf16", check_widen, OCT_BF16},
 };
 
