@@ -48,25 +48,56 @@ static void check_origin(verify_job *job)
     }
 }
 
+static oct_status init_plan(verify_job *job, oct_err *err)
+{
+    return oct_plan_init(&job->plan, &job->source.denoiser,
+                         &(oct_plan_params){
+                             .policy = &job->policy,
+                             .calibration = job->o.calibration ? &job->calibration : NULL,
+                             .qmax = job->qmax,
+                             .snap_scales = job->snap,
+                             .has_unit_scales = oct_verify_dialect(job) == OCT_DIALECT_CAST,
+                         },
+                         err);
+}
+
+static bool has_fp8(const oct_dialects *dialects)
+{
+    for (int i = 0; i < OCT_COMPONENT_COUNT; i++) {
+        if (dialects->of[i] != OCT_DIALECT_NONE) return true;
+    }
+    return false;
+}
+
+// The policy that the file says it was made by, where that is a bundled one.
+static bool load_recorded_policy(verify_job *job)
+{
+    const char *name = find_meta(job, "octavo.policy");
+    const char *sha256 = find_meta(job, "octavo.policy_sha256");
+    for (size_t i = 0; name && sha256 && oct_policy_bundled(i); i++) {
+        if (strcmp(name, oct_policy_bundled(i))) continue;
+        return !oct_policy_load(&job->policy, name, NULL) && !strcmp(job->policy.sha256, sha256);
+    }
+    return false;
+}
+
+// Without --policy, a recorded one still tells how weight scales were chosen: drift judges them by
+// it. All else that it decides is judged only when it is asked for.
 static oct_status make_plan(verify_job *job, oct_err *err)
 {
     const verify_options *o = &job->o;
-    if (o->policy && o->source && !o->calibration && find_meta(job, "octavo.calibration_sha256")) {
+    if (!o->source) return OCT_OK;
+    if (!o->policy) {
+        job->has_scale_plan =
+            !has_fp8(&job->source_dialects) && load_recorded_policy(job) && !init_plan(job, NULL);
+        return OCT_OK;
+    }
+    if (!o->calibration && find_meta(job, "octavo.calibration_sha256")) {
         return oct_fail(err, OCT_EUSAGE,
                         "'%s' was made with a calibration: give it with --calibration", o->file);
     }
-    if (!o->policy || !o->source) return OCT_OK;
-    oct_status st =
-        oct_plan_init(&job->plan, &job->source.denoiser,
-                      &(oct_plan_params){
-                          .policy = &job->policy,
-                          .calibration = o->calibration ? &job->calibration : NULL,
-                          .qmax = job->qmax,
-                          .snap_scales = job->snap,
-                          .has_unit_scales = oct_verify_dialect(job) == OCT_DIALECT_CAST,
-                      },
-                      err);
-    job->has_plan = !st;
+    const oct_status st = init_plan(job, err);
+    job->has_plan = job->has_scale_plan = !st;
     return st;
 }
 
@@ -78,14 +109,6 @@ static oct_denoiser_params table_params(const verify_job *job, const oct_source 
         .is_generic = find_meta(job, "octavo.version") != NULL,
         .with_t5 = !source->checkpoint.is_diffusers && !source->is_diffusers_named,
     };
-}
-
-static bool has_fp8(const oct_dialects *dialects)
-{
-    for (int i = 0; i < OCT_COMPONENT_COUNT; i++) {
-        if (dialects->of[i] != OCT_DIALECT_NONE) return true;
-    }
-    return false;
 }
 
 // An FP8 source is seen as what the file was made from: decoded to F32 when a policy quantized it
@@ -135,7 +158,7 @@ static oct_status measure_drift(verify_job *job, oct_err *err)
                                  .source_denoiser = &job->source.denoiser,
                                  .dialects = &job->dialects,
                                  .source_dialects = &job->source_dialects,
-                                 .plan = job->has_plan ? &job->plan : NULL,
+                                 .plan = job->has_scale_plan ? &job->plan : NULL,
                                  .sqnr_db_min = job->o.sqnr_db_min,
                              },
                              &job->findings, err);

@@ -44,7 +44,8 @@ typedef struct verify_job {
     oct_plan plan;
     bool is_open;      // the file is a checkpoint
     bool is_readable;  // and its denoiser is of a known architecture
-    bool has_plan;
+    bool has_plan;        // by --policy
+    bool has_scale_plan;  // that, or one by the recorded policy, for weight scales alone
     float qmax;
     oct_snap snap;
     size_t n_fp8, n_static;  // layers of the file
