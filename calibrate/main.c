@@ -25,10 +25,7 @@ static void print_json(const oct_collection *collection, double elapsed_s)
     oct_json_add_count(root, "peak_memory_bytes", oct_peak_memory_bytes());
     cJSON_AddNumberToObject(root, "elapsed_s", round(elapsed_s * 1000) / 1000);
 
-    char *text = oct_json_print_line(root);
-    puts(text);
-    free(text);
-    cJSON_Delete(root);
+    oct_json_finish(root);
 }
 
 static oct_status run(const oct_collect_options *options, const oct_ranks *ranks, bool as_json,

@@ -11,7 +11,8 @@
 //
 // Long options only, "--name value" or "--name=value"; "--" ends options. An option given twice is
 // an error, except lists. A value that begins with "--" must follow "=". Unknown options name the
-// nearest known one. --help and --version are always there. Errors are OCT_EUSAGE: "option '--threads' needs a count, not 'x'".
+// nearest known one. --help and --version are always there. Errors are OCT_EUSAGE: "option
+// '--threads' needs a count, not 'x'".
 #pragma once
 
 #include <stdbool.h>

@@ -312,6 +312,14 @@ char *oct_json_print_line(const cJSON *root)
     return print(root, -1, "");
 }
 
+void oct_json_finish(cJSON *root)
+{
+    char *line = oct_json_print_line(root);
+    puts(line);
+    free(line);
+    cJSON_Delete(root);
+}
+
 void oct_json_add_count(cJSON *object, const char *key, uint64_t value)
 {
     char digits[24];

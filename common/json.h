@@ -39,6 +39,9 @@ oct_status oct_json_only_keys(const cJSON *object, const char *const *known, oct
 char *oct_json_print(const cJSON *root);
 char *oct_json_print_line(const cJSON *root);  // one line for --json, no final newline
 
+// End a tool's --json: the line goes to stdout, the tree is freed.
+void oct_json_finish(cJSON *root);
+
 // A whole number of up to 64 bits, which cJSON's doubles cannot hold beyond 2^53.
 void oct_json_add_count(cJSON *object, const char *key, uint64_t value);
 

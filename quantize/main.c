@@ -189,14 +189,6 @@ static oct_status make_plan(quantize_job *job, oct_err *err)
     return oct_plan_init(&job->plan, &job->denoiser, &params, err);
 }
 
-static void print_json(cJSON *object)
-{
-    char *line = oct_json_print_line(object);
-    puts(line);
-    free(line);
-    cJSON_Delete(object);
-}
-
 static oct_status show_plan(const quantize_job *job, oct_err *err)
 {
     if (!job->o.general.json) return oct_plan_print(&job->plan, &job->source, err);
@@ -207,7 +199,7 @@ static oct_status show_plan(const quantize_job *job, oct_err *err)
     if (st) {
         cJSON_Delete(object);
     } else {
-        print_json(object);
+        oct_json_finish(object);
     }
     return st;
 }
@@ -272,7 +264,7 @@ static void report_json(const quantize_job *job, const oct_written *written, dou
     cJSON_AddNumberToObject(object, "source_bytes", (double)written->source_bytes);
     cJSON_AddNumberToObject(object, "file_bytes", (double)written->file_bytes);
     cJSON_AddNumberToObject(object, "elapsed_s", elapsed_s);
-    print_json(object);
+    oct_json_finish(object);
 }
 
 static void print_files(const quantize_job *job, const oct_written *written)

@@ -15,14 +15,6 @@
 
 enum { EXIT_FAILS = 1 };
 
-static void print_json(cJSON *root)
-{
-    char *text = oct_json_print_line(root);
-    puts(text);
-    free(text);
-    cJSON_Delete(root);
-}
-
 // ---- One pair.
 
 static void print_pair(const oct_metrics *metrics, bool passes, bool as_json)
@@ -32,7 +24,7 @@ static void print_pair(const oct_metrics *metrics, bool passes, bool as_json)
         cJSON_AddStringToObject(root, "tool", "regress");
         cJSON_AddBoolToObject(root, "pass", passes);
         oct_report_add_metrics(root, metrics);
-        print_json(root);
+        oct_json_finish(root);
         return;
     }
     if (metrics->is_identical)
@@ -81,7 +73,7 @@ static void print_run(const oct_comparison *comparison, double elapsed_s, bool a
     cJSON_AddItemToObject(root, "candidates", oct_report_candidates(comparison));
     oct_json_add_count(root, "peak_memory_bytes", oct_peak_memory_bytes());
     cJSON_AddNumberToObject(root, "elapsed_s", round(elapsed_s * 1000) / 1000);
-    print_json(root);
+    oct_json_finish(root);
 }
 
 static oct_status run_all(oct_regress_options *options, bool as_json, bool *passes, oct_err *err)

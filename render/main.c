@@ -33,10 +33,7 @@ static void print_json(const oct_drawing *drawing, double elapsed_s)
     oct_json_add_count(root, "peak_memory_bytes", oct_peak_memory_bytes());
     cJSON_AddNumberToObject(root, "elapsed_s", round(elapsed_s * 1000) / 1000);
 
-    char *text = oct_json_print_line(root);
-    puts(text);
-    free(text);
-    cJSON_Delete(root);
+    oct_json_finish(root);
 }
 
 static void print_result(const oct_drawing *drawing, double elapsed_s, bool as_json)

@@ -42,8 +42,8 @@ typedef struct oct_drift_params {
 // Findings: a kept tensor that differs; codes that were copied with other scales; codes that are not
 // the source's, rounded to nearest at the file's own scales; a scale that is not the plan's; an
 // error above the bound; an SQNR below the minimum; a tensor without source. Works in chunks on all
-// threads; the numbers do not depend on how many. Holds a few chunks per thread and the scales of one layer, and one weight where the plan's
-// scaling looks at it twice.
+// threads; the numbers do not depend on how many. Holds a few chunks per thread and the scales of
+// one layer, and one weight where the plan's scaling looks at it twice.
 oct_status oct_drift_measure(oct_drift *drift, const oct_drift_params *params,
                              oct_findings *findings, oct_err *err);
 void oct_drift_deinit(oct_drift *drift);

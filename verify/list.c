@@ -301,10 +301,7 @@ static void print_json(const listing *l)
     }
     cJSON *files = cJSON_AddArrayToObject(object, "files");
     for (size_t i = 0; i < l->ckpt.n_files; i++) file_to_json(&l->ckpt.files[i], files);
-    char *line = oct_json_print_line(object);
-    puts(line);
-    free(line);
-    cJSON_Delete(object);
+    oct_json_finish(object);
 }
 
 oct_status oct_list(const char *path, bool json, oct_err *err)

@@ -181,10 +181,7 @@ static void add_loader(const oct_loader *loader, cJSON *object)
 
 static void print_object(cJSON *object)
 {
-    char *line = oct_json_print_line(object);
-    puts(line);
-    free(line);
-    cJSON_Delete(object);
+    oct_json_finish(object);
 }
 
 void oct_verify_print_json(const verify_job *job)

@@ -49,10 +49,7 @@ static oct_status judge_file(pocket_verdict *verdict, pocket_view *view,
 
 static void print_and_free(cJSON *root)
 {
-    char *text = oct_json_print_line(root);
-    puts(text);
-    free(text);
-    cJSON_Delete(root);
+    oct_json_finish(root);
 }
 
 static void add_patch(cJSON *patches, const pocket_patch *patch)
