@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Attention on the GPU: softmax(scale * q k^T + bias) v per head, as oct_attention() in
+// kernels/ops.h. The launchers keep the rules of kernels/cuda/cuda_kernels.h: they neither
+// synchronise, nor allocate, nor fail, and may be captured in a graph. One GPU gives one result.
+//
+// Of the arithmetic stated there, the kernel of joint attention keeps two things otherwise: its
+// products are the tensor cores', of 16-bit numbers summed in binary32, weights of the softmax
+// included; and its exponentials are the GPU's own exp2 (relative error 2^-22). kernels/exp.h would
+// take three times as long as the products, and the rounding of the weights to 16 bits hides the
+// difference. So two kinds of GPU agree within the bounds of tests/cuda/check_attention.c only.
+#pragma once
+
+#include "kernels/cuda/cuda_kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Joint attention of an MMDiT block, heads of 64, scale 1/8: all `joint` tokens are keys, of the
+// image first and then of the text, as oct_split_heads_cuda() lays them out. What they receive goes
+// to two sinks, whose types may differ: the operands of the streams' projections.
+typedef struct oct_joint_attention_args {
+    const void *q, *k, *v;  // [heads][joint][64]
+    oct_dtype dtype;        // F16 or BF16
+    size_t heads, joint;
+    size_t image_tokens;  // of `joint`, > 0
+    oct_sink image;       // [image_tokens][heads * 64]
+    oct_sink text;        // [joint - image_tokens][heads * 64]; data NULL: the text's queries
+                          // are not answered
+} oct_joint_attention_args;
+void oct_joint_attention_cuda(const oct_joint_attention_args *args, oct_stream stream);
+
+// Attention among the tokens of a text encoder or of the VAE. Products, sums and exponentials
+// (kernels/exp.h) are binary32, whatever the type of the inputs.
+typedef struct oct_plain_attention_args {
+    const void *q, *k, *v;  // [tokens][heads * head_dim]
+    oct_dtype dtype;        // F16, BF16 or F32
+    size_t tokens, heads;
+    size_t head_dim;    // a multiple of 8, at most 512
+    float scale;        // of q.k before softmax
+    bool is_causal;     // query i sees keys <= i
+    const float *bias;  // [heads][tokens][tokens] added to the scores, or NULL
+} oct_plain_attention_args;
+void oct_plain_attention_cuda(oct_sink y, const oct_plain_attention_args *args, oct_stream stream);
+
+#ifdef __cplusplus
+}
+#endif
