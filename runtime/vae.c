@@ -18,7 +18,6 @@
 #include "kernels/ops.h"
 #include "runtime/linear.h"
 
-#define GROUPS 32
 #define EPS 1e-6f
 #define LEVELS_MAX 8
 #define RESNETS_MAX 16
@@ -27,6 +26,7 @@
 
 #define SCALING_FACTOR 1.5305f
 #define SHIFT_FACTOR 0.0609f
+#define NORM_GROUPS 32
 
 typedef struct conv {
     oct_dtype dtype;
@@ -37,7 +37,7 @@ typedef struct conv {
 
 typedef struct norm {
     float *weight, *bias;  // [channels]
-    size_t channels;
+    size_t channels, groups;
 } norm;
 
 typedef struct resnet {
@@ -71,6 +71,11 @@ struct oct_vae_weights {
 };
 
 // ---- Loading.
+
+typedef struct origin {  // of the weights
+    const oct_source *source;
+    size_t norm_groups;
+} origin;
 
 static bool has_tensor(const oct_source *source, const char *stem, const char *leaf)
 {
@@ -132,44 +137,46 @@ static oct_status load_conv(conv *c, const oct_source *source, const char *stem,
     return st ? st : load_vector(&c->bias, source, stem, leaf, "bias", c->out, err);
 }
 
-static oct_status load_norm(norm *n, const oct_source *source, const char *stem, const char *leaf,
+static oct_status load_norm(norm *n, const origin *from, const char *stem, const char *leaf,
                             size_t channels, oct_err *err)
 {
     n->channels = channels;
-    if (channels % GROUPS != 0) {
-        return oct_fail(err, OCT_EUNSUPPORTED, "'%s.%s' has %zu channels, not a multiple of %d",
-                        stem, leaf, channels, GROUPS);
+    n->groups = from->norm_groups;
+    if (channels % n->groups != 0) {
+        return oct_fail(err, OCT_EUNSUPPORTED, "'%s.%s' has %zu channels, not a multiple of %zu",
+                        stem, leaf, channels, n->groups);
     }
-    const oct_status st = load_vector(&n->weight, source, stem, leaf, "weight", channels, err);
-    return st ? st : load_vector(&n->bias, source, stem, leaf, "bias", channels, err);
+    const oct_status st =
+        load_vector(&n->weight, from->source, stem, leaf, "weight", channels, err);
+    return st ? st : load_vector(&n->bias, from->source, stem, leaf, "bias", channels, err);
 }
 
 // *channels: of the input, then of the output.
-static oct_status load_resnet(resnet *r, const oct_source *source, const char *stem,
-                              size_t *channels, oct_err *err)
+static oct_status load_resnet(resnet *r, const origin *from, const char *stem, size_t *channels,
+                              oct_err *err)
 {
     const size_t in = *channels;
-    oct_status st = load_norm(&r->norm1, source, stem, "norm1", in, err);
-    if (!st) st = load_conv(&r->conv1, source, stem, "conv1", in, 3, err);
-    if (!st) st = load_norm(&r->norm2, source, stem, "norm2", r->conv1.out, err);
-    if (!st) st = load_conv(&r->conv2, source, stem, "conv2", r->conv1.out, 3, err);
+    oct_status st = load_norm(&r->norm1, from, stem, "norm1", in, err);
+    if (!st) st = load_conv(&r->conv1, from->source, stem, "conv1", in, 3, err);
+    if (!st) st = load_norm(&r->norm2, from, stem, "norm2", r->conv1.out, err);
+    if (!st) st = load_conv(&r->conv2, from->source, stem, "conv2", r->conv1.out, 3, err);
     if (st) return st;
     *channels = r->conv2.out;
     if (*channels == in) return OCT_OK;
-    st = load_conv(&r->skip, source, stem, "nin_shortcut", in, 1, err);
+    st = load_conv(&r->skip, from->source, stem, "nin_shortcut", in, 1, err);
     if (st || r->skip.out == *channels) return st;
     return oct_fail(err, OCT_EFORMAT, "'%s.nin_shortcut' has %zu outputs, not %zu", stem,
                     r->skip.out, *channels);
 }
 
-static oct_status load_attention(attention *a, const oct_source *source, const char *stem,
+static oct_status load_attention(attention *a, const origin *from, const char *stem,
                                  size_t channels, oct_err *err)
 {
-    oct_status st = load_norm(&a->norm, source, stem, "norm", channels, err);
-    if (!st) st = load_conv(&a->q, source, stem, "q", channels, 1, err);
-    if (!st) st = load_conv(&a->k, source, stem, "k", channels, 1, err);
-    if (!st) st = load_conv(&a->v, source, stem, "v", channels, 1, err);
-    if (!st) st = load_conv(&a->proj, source, stem, "proj_out", channels, 1, err);
+    oct_status st = load_norm(&a->norm, from, stem, "norm", channels, err);
+    if (!st) st = load_conv(&a->q, from->source, stem, "q", channels, 1, err);
+    if (!st) st = load_conv(&a->k, from->source, stem, "k", channels, 1, err);
+    if (!st) st = load_conv(&a->v, from->source, stem, "v", channels, 1, err);
+    if (!st) st = load_conv(&a->proj, from->source, stem, "proj_out", channels, 1, err);
     if (st) return st;
     if (a->q.out == channels && a->k.out == channels && a->v.out == channels &&
         a->proj.out == channels) {
@@ -179,20 +186,20 @@ static oct_status load_attention(attention *a, const oct_source *source, const c
 }
 
 // side: "decoder.up" with "upsample.conv", "encoder.down" with "downsample.conv".
-static oct_status load_level(level *l, const oct_source *source, const char *side,
-                             const char *resample, size_t index, size_t *channels, oct_err *err)
+static oct_status load_level(level *l, const origin *from, const char *side, const char *resample,
+                             size_t index, size_t *channels, oct_err *err)
 {
     char stem[STEM_MAX_BYTES];
     oct_status st = OCT_OK;
     for (size_t i = 0; i < RESNETS_MAX && !st; i++) {
         snprintf(stem, sizeof stem, "%s.%zu.block.%zu", side, index, i);
-        if (!has_tensor(source, stem, "conv1")) break;
-        st = load_resnet(&l->resnets[i], source, stem, channels, err);
+        if (!has_tensor(from->source, stem, "conv1")) break;
+        st = load_resnet(&l->resnets[i], from, stem, channels, err);
         l->n_resnets = i + 1;
     }
     if (st || !resample) return st;
     snprintf(stem, sizeof stem, "%s.%zu", side, index);
-    st = load_conv(&l->resample, source, stem, resample, *channels, 3, err);
+    st = load_conv(&l->resample, from->source, stem, resample, *channels, 3, err);
     if (!st) *channels = l->resample.out;
     return st;
 }
@@ -207,55 +214,55 @@ static size_t count_levels(const oct_source *source, const char *side)
     return LEVELS_MAX;
 }
 
-static oct_status load_middle(coder *c, const oct_source *source, const char *name,
-                              size_t *channels, oct_err *err)
+static oct_status load_middle(coder *c, const origin *from, const char *name, size_t *channels,
+                              oct_err *err)
 {
     char stem[STEM_MAX_BYTES];
     snprintf(stem, sizeof stem, "%s.mid.block_1", name);
-    oct_status st = load_resnet(&c->mid1, source, stem, channels, err);
+    oct_status st = load_resnet(&c->mid1, from, stem, channels, err);
     if (st) return st;
     snprintf(stem, sizeof stem, "%s.mid.attn_1", name);
-    st = load_attention(&c->attn, source, stem, *channels, err);
+    st = load_attention(&c->attn, from, stem, *channels, err);
     if (st) return st;
     snprintf(stem, sizeof stem, "%s.mid.block_2", name);
-    return load_resnet(&c->mid2, source, stem, channels, err);
+    return load_resnet(&c->mid2, from, stem, channels, err);
 }
 
-static oct_status load_ends(coder *c, const oct_source *source, const char *name, size_t channels,
+static oct_status load_ends(coder *c, const origin *from, const char *name, size_t channels,
                             oct_err *err)
 {
-    const oct_status st = load_norm(&c->norm_out, source, name, "norm_out", channels, err);
-    return st ? st : load_conv(&c->conv_out, source, name, "conv_out", channels, 3, err);
+    const oct_status st = load_norm(&c->norm_out, from, name, "norm_out", channels, err);
+    return st ? st : load_conv(&c->conv_out, from->source, name, "conv_out", channels, 3, err);
 }
 
-static oct_status load_decoder(coder *c, const oct_source *source, size_t latent_channels,
-                               oct_err *err)
+static oct_status load_decoder(coder *c, const origin *from, size_t latent_channels, oct_err *err)
 {
-    c->n_levels = count_levels(source, "decoder.up");
-    oct_status st = load_conv(&c->conv_in, source, "decoder", "conv_in", latent_channels, 3, err);
+    c->n_levels = count_levels(from->source, "decoder.up");
+    oct_status st =
+        load_conv(&c->conv_in, from->source, "decoder", "conv_in", latent_channels, 3, err);
     size_t channels = c->conv_in.out;
-    if (!st) st = load_middle(c, source, "decoder", &channels, err);
+    if (!st) st = load_middle(c, from, "decoder", &channels, err);
     for (size_t i = c->n_levels; i-- > 0 && !st;) {
-        st = load_level(&c->levels[i], source, "decoder.up", i > 0 ? "upsample.conv" : NULL, i,
+        st = load_level(&c->levels[i], from, "decoder.up", i > 0 ? "upsample.conv" : NULL, i,
                         &channels, err);
     }
-    if (!st) st = load_ends(c, source, "decoder", channels, err);
+    if (!st) st = load_ends(c, from, "decoder", channels, err);
     if (st || c->conv_out.out == 3) return st;
     return oct_fail(err, OCT_EUNSUPPORTED, "the VAE's decoder has %zu outputs, not 3",
                     c->conv_out.out);
 }
 
-static oct_status load_encoder(coder *c, const oct_source *source, const oct_vae *vae, oct_err *err)
+static oct_status load_encoder(coder *c, const origin *from, const oct_vae *vae, oct_err *err)
 {
-    const size_t n = c->n_levels = count_levels(source, "encoder.down");
-    oct_status st = load_conv(&c->conv_in, source, "encoder", "conv_in", 3, 3, err);
+    const size_t n = c->n_levels = count_levels(from->source, "encoder.down");
+    oct_status st = load_conv(&c->conv_in, from->source, "encoder", "conv_in", 3, 3, err);
     size_t channels = c->conv_in.out;
     for (size_t i = 0; i < n && !st; i++) {
-        st = load_level(&c->levels[i], source, "encoder.down", i + 1 < n ? "downsample.conv" : NULL,
+        st = load_level(&c->levels[i], from, "encoder.down", i + 1 < n ? "downsample.conv" : NULL,
                         i, &channels, err);
     }
-    if (!st) st = load_middle(c, source, "encoder", &channels, err);
-    if (!st) st = load_ends(c, source, "encoder", channels, err);
+    if (!st) st = load_middle(c, from, "encoder", &channels, err);
+    if (!st) st = load_ends(c, from, "encoder", channels, err);
     if (st) return st;
     if (c->conv_out.out == 2 * vae->latent_channels && (size_t)1 << (n - 1) == vae->downscale) {
         return OCT_OK;
@@ -294,13 +301,25 @@ static oct_status read_constant(float *value, const cJSON *config, const char *k
     return st;
 }
 
-static oct_status read_config(oct_vae *vae, const char *path, oct_err *err)
+static oct_status read_norm_groups(size_t *groups, const cJSON *config, oct_err *err)
+{
+    uint64_t count = 0;
+    if (!cJSON_GetObjectItemCaseSensitive(config, "norm_num_groups")) return OCT_OK;
+    const oct_status st = oct_json_count(config, "norm_num_groups", &count, err);
+    if (st) return st;
+    if (count == 0) return oct_fail(err, OCT_EFORMAT, "'norm_num_groups' must be at least 1");
+    *groups = (size_t)count;
+    return OCT_OK;
+}
+
+static oct_status read_config(oct_vae *vae, origin *from, const char *path, oct_err *err)
 {
     cJSON *config = NULL;
     oct_status st = oct_json_load(path, &config, err);
     if (st) return st;
     st = read_constant(&vae->scaling_factor, config, "scaling_factor", err);
     if (!st) st = read_constant(&vae->shift_factor, config, "shift_factor", err);
+    if (!st) st = read_norm_groups(&from->norm_groups, config, err);
     if (!st && !(vae->scaling_factor > 0 && isfinite(vae->scaling_factor))) {
         st = oct_fail(err, OCT_EFORMAT, "'scaling_factor' must be positive");
     }
@@ -310,6 +329,8 @@ static oct_status read_config(oct_vae *vae, const char *path, oct_err *err)
 
 oct_status oct_vae_load(oct_vae *vae, oct_source *source, oct_err *err)
 {
+    origin from = {source, NORM_GROUPS};
+
     *vae = (oct_vae){.scaling_factor = SCALING_FACTOR, .shift_factor = SHIFT_FACTOR};
     oct_status st = check_family(source, err);
     if (st) return st;
@@ -319,10 +340,10 @@ oct_status oct_vae_load(oct_vae *vae, oct_source *source, oct_err *err)
     if (!vae->weights) return oct_fail(err, OCT_ENOMEM, "out of memory for the VAE");
 
     const char *config = oct_checkpoint_config(&source->checkpoint, OCT_VAE);
-    if (config) st = read_config(vae, config, err);
-    if (!st) st = load_decoder(&vae->weights->decoder, source, vae->latent_channels, err);
+    if (config) st = read_config(vae, &from, config, err);
+    if (!st) st = load_decoder(&vae->weights->decoder, &from, vae->latent_channels, err);
     if (!st && count_levels(source, "encoder.down") > 0) {
-        st = load_encoder(&vae->weights->encoder, source, vae, err);
+        st = load_encoder(&vae->weights->encoder, &from, vae, err);
     }
     if (st) oct_vae_deinit(vae);
     return st;
@@ -425,7 +446,7 @@ static void convolve(const conv *c, float *y, const map *x)
 static void normalize(const norm *n, map *y, const map *x, bool silu)
 {
     assert(x->channels == n->channels);
-    oct_group_norm(y->data, x->data, n->weight, n->bias, EPS, GROUPS, n->channels, pixels_of(x),
+    oct_group_norm(y->data, x->data, n->weight, n->bias, EPS, n->groups, n->channels, pixels_of(x),
                    silu);
 }
 

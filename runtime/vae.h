@@ -2,8 +2,8 @@
 //
 // The SD3 VAE (16 channels, GroupNorm of 32), any widths and depths, read from the tensors.
 //
-// The denoiser's latent and the VAE's are related by z = latent / 1.5305 + 0.0609; the constants
-// come from vae/config.json in a diffusers folder, else these.
+// The denoiser's latent and the VAE's are related by z = latent / 1.5305 + 0.0609. These constants
+// and the number of groups are those of vae/config.json in a diffusers folder that states them.
 #pragma once
 
 #include <stddef.h>

@@ -17,6 +17,9 @@
 // FP32 against FP64: some dozen sums of up to 576 products, 1.1e-6 seen.
 #define BOUND 3e-6
 
+// The same of four levels, against huggingface/diffusers' AutoencoderKL.
+#define BOUND_DEEP 1e-5
+
 static char *folder;
 
 static void add(oct_st_writer *writer, const char *stem, const char *leaf, const char *part,
@@ -168,11 +171,8 @@ static oct_status write_config(const char *text)
 
 static void a_folder_has_constants_of_its_own(void)
 {
-    const oct_fabric fabric = {
-        .out = path_of("folder"), .size = oct_model_size_small(1, 0), .dtype = OCT_BF16};
     oct_vae vae = {0};
     oct_err err = {0};
-    CHECK(oct_fabricate(&fabric, NULL) == OCT_OK);
     CHECK(write_config("{\"scaling_factor\": 0.3611, \"shift_factor\": 0.1159}") == OCT_OK);
     CHECK(load(&vae, path_of("folder"), &err) == OCT_OK);
     CHECK(vae.scaling_factor == 0.3611f && vae.shift_factor == 0.1159f);
@@ -181,6 +181,50 @@ static void a_folder_has_constants_of_its_own(void)
     CHECK(write_config("{\"scaling_factor\": 0}") == OCT_OK);
     CHECK(load(&vae, path_of("folder"), &err) == OCT_EFORMAT);
     CHECK(strstr(err.text, "'scaling_factor' must be positive"));
+}
+
+static void check_refused_config(const char *text, const char *sentence)
+{
+    oct_vae vae = {0};
+    oct_err err = {0};
+    CHECK(write_config(text) == OCT_OK);
+    CHECK(load(&vae, path_of("folder"), &err) != OCT_OK);
+    CHECK(strstr(err.text, sentence));
+    CHECK(!vae.weights);
+}
+
+static void a_folder_says_how_many_groups_its_norms_have(void)
+{
+    static const tiny_want image_want = {
+        1152,
+        {-0.3159488, -0.4640731, -0.7295783, -0.5020952, -0.8050645, -0.5194159},
+        -0.5589058,
+        -309.929268,
+        431.190138};
+    static const tiny_want moments_want = {
+        192,
+        {0.0331993, 0.442152, 0.1678876, -0.4024879, -0.920869, -0.6160654},
+        -0.1183403,
+        10.199419,
+        36.594993};
+    static float z[16 * 2 * 3], image[3 * 16 * 24], moments[32 * 2 * 3];
+    oct_vae vae = {0};
+    oct_err err = {0};
+    CHECK(write_config("{\"norm_num_groups\": 8}") == OCT_OK);
+    CHECK(load(&vae, path_of("folder"), &err) == OCT_OK);
+    CHECK_TEXT(err.text, "");
+    if (!vae.weights) return;
+    oct_formula_fill(z, "input.z", 4, (uint64_t[]){1, 16, 2, 3});
+    CHECK(oct_vae_decode(&vae, z, 2, 3, image, NULL) == OCT_OK);
+    CHECK_NEAR(tiny_distance(image, 1152, &image_want), 0, BOUND_DEEP);
+    oct_formula_fill(image, "input.image", 4, (uint64_t[]){1, 3, 16, 24});
+    CHECK(oct_vae_encode(&vae, image, 16, 24, moments, NULL) == OCT_OK);
+    CHECK_NEAR(tiny_distance(moments, 192, &moments_want), 0, BOUND_DEEP);
+    oct_vae_deinit(&vae);
+
+    check_refused_config("{\"norm_num_groups\": 0}", "'norm_num_groups' must be at least 1");
+    check_refused_config("{\"norm_num_groups\": \"8\"}", "'norm_num_groups' must be a number");
+    check_refused_config("{\"norm_num_groups\": 48}", "has 128 channels, not a multiple of 48");
 }
 
 static void a_picture_beyond_all_memory_is_refused(void)
@@ -274,10 +318,14 @@ int main(void)
     add_decoder(&writer);
     add_encoder(&writer);
     if (tiny_write(&writer, path_of("vae.safetensors"), PREFIX, NULL)) return 1;
+    const oct_fabric fabric = {
+        .out = path_of("folder"), .size = oct_model_size_small(1, 0), .dtype = OCT_BF16};
+    if (oct_fabricate(&fabric, NULL)) return 1;
     RUN(the_decoder_equals_the_reference);
     RUN(the_encoder_equals_the_reference);
     RUN(a_file_has_the_constants_of_sd3);
     RUN(a_folder_has_constants_of_its_own);
+    RUN(a_folder_says_how_many_groups_its_norms_have);
     RUN(a_picture_beyond_all_memory_is_refused);
     RUN(a_decoder_alone_decodes_only);
     RUN(no_vae_at_all_is_said);
