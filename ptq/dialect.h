@@ -40,6 +40,7 @@ typedef enum oct_emit {
     OCT_EMIT_COPY,          // bytes of `source`
     OCT_EMIT_CODES,         // codes of decision->layer's weight
     OCT_EMIT_WEIGHT_SCALE,  // its scales: see oct_out_scales()
+    OCT_EMIT_STORED_SCALE,  // the scales of `source`, an FP8 weight: see oct_out_read_scales()
     OCT_EMIT_BYTES,         // `bytes`, known now: markers and input scales
 } oct_emit;
 
@@ -49,7 +50,8 @@ typedef struct oct_out_tensor {
     int rank;
     uint64_t shape[OCT_RANK_MAX];
     oct_emit emit;
-    const oct_source_tensor *source;  // COPY
+    const oct_source_tensor *source;  // COPY; STORED_SCALE: the weight
+    const struct oct_fp8_layer *stored;  // STORED_SCALE: how it is stored
     uint64_t first_row;               // of all but BYTES: row r is row (first_row + r) mod rows of the
                                       // canonical tensor: split q, k and v, swapped halves
     const oct_decision *decision;     // CODES, WEIGHT_SCALE and BYTES that belong to a layer
@@ -96,6 +98,10 @@ uint64_t oct_mx_tiled_index(uint64_t row, uint64_t block, uint64_t blocks);
 // [rows] per channel, F8_E8M0 [rows][columns / 32] for MX, or these in tiles as U8, padded with
 // zeros.
 void oct_out_scales(const oct_out_tensor *out, const void *scales, uint8_t *bytes);
+
+// The bytes of a STORED_SCALE tensor: scales per channel or MX block that are there, in the order
+// of the dialect that is written. OCT_EFORMAT as oct_dialect_read_scales().
+oct_status oct_out_read_scales(const oct_out_tensor *out, uint8_t *bytes, oct_err *err);
 
 // ---- Reading.
 

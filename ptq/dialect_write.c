@@ -43,6 +43,7 @@ typedef struct fp8_form {  // how one FP8 weight is written
     oct_granularity granularity;
     bool is_full_precision;
     float weight_scale, input_scale;  // weight_scale: of codes that are there; input_scale 0: none
+    const oct_fp8_layer *stored;      // of codes that are there, per channel or MX; else NULL
 } fp8_form;
 
 typedef struct writer {
@@ -245,11 +246,18 @@ static void add_scales(writer *w, const fp8_form *form, const piece *part)
     const char *input =
         oct_arena_print(arena, "%s.%s", layer, is_legacy ? "scale_input" : "input_scale");
 
-    oct_out_tensor *out = form->decision
-                              ? add(w, weight, OCT_F32, OCT_EMIT_WEIGHT_SCALE)
-                              : add_bytes(w, weight, OCT_F32, &form->weight_scale, sizeof(float));
+    oct_out_tensor *out;
+    if (form->decision) {
+        out = add(w, weight, OCT_F32, OCT_EMIT_WEIGHT_SCALE);
+    } else if (form->stored) {
+        out = add(w, weight, OCT_F32, OCT_EMIT_STORED_SCALE);
+    } else {
+        out = add_bytes(w, weight, OCT_F32, &form->weight_scale, sizeof(float));
+    }
     out->decision = form->decision;
-    if (form->decision) shape_scales(w, form, part, out);
+    out->stored = form->stored;
+    out->source = form->stored ? form->weight : NULL;
+    shape_scales(w, form, part, out);
     if (form->input_scale == 0) return;
     out = add_bytes(w, input, OCT_F32, &form->input_scale, sizeof(float));
     out->decision = form->decision;
@@ -294,11 +302,11 @@ static void add_fp8(writer *w, const fp8_form *form)
 
 void oct_out_scales(const oct_out_tensor *out, const void *scales, uint8_t *bytes)
 {
-    const oct_layer *layer = out->decision->layer;
-    const uint64_t rows = layer->out_features, blocks = layer->in_features / MX_BLOCK;
+    const oct_source_tensor *weight = out->decision ? out->decision->layer->weight : out->source;
+    const uint64_t rows = weight->shape[0], blocks = weight->shape[1] / MX_BLOCK;
     const uint8_t *from = scales;
 
-    assert(out->emit == OCT_EMIT_WEIGHT_SCALE);
+    assert(out->emit == OCT_EMIT_WEIGHT_SCALE || out->emit == OCT_EMIT_STORED_SCALE);
     if (out->rank == 0) {
         memcpy(bytes, scales, sizeof(float));
         return;
@@ -317,6 +325,22 @@ void oct_out_scales(const oct_out_tensor *out, const void *scales, uint8_t *byte
             bytes[oct_mx_tiled_index(r, b, blocks)] = from[r * blocks + b];
         }
     }
+}
+
+oct_status oct_out_read_scales(const oct_out_tensor *out, uint8_t *bytes, oct_err *err)
+{
+    const oct_fp8_layer *fp8 = out->stored;
+    const uint64_t rows = out->source->shape[0], blocks = out->source->shape[1] / MX_BLOCK;
+    const bool is_mx = fp8->granularity == OCT_PER_MX_BLOCK;
+
+    assert(out->emit == OCT_EMIT_STORED_SCALE);
+    void *scales = malloc(rows * (is_mx ? blocks : sizeof(float)));
+    if (!scales) return oct_fail(err, OCT_ENOMEM, "out of memory for the scales '%s'", out->name);
+    const oct_status st = is_mx ? oct_dialect_read_mx(fp8, blocks, 0, rows, scales, err)
+                                : oct_dialect_read_channels(fp8, scales, err);
+    if (!st) oct_out_scales(out, scales, bytes);
+    free(scales);
+    return st;
 }
 
 // ---- A whole file.
@@ -431,21 +455,26 @@ static oct_status check_architecture(const oct_source *source, oct_dialect diale
     return oct_fail(err, OCT_EUNSUPPORTED, "dialect 'diffusers' is written for SD3 models only");
 }
 
-static oct_status check_carried(const oct_plan *plan, oct_dialect dialect, oct_err *err)
+static oct_status check_carried(oct_weights weights, oct_granularity granularity,
+                                oct_dialect dialect, oct_err *err)
 {
+    const unsigned set = carriers(weights, granularity);
     char able[100];
 
+    if (set >> dialect & 1) return OCT_OK;
+    return oct_fail(err, OCT_EUNSUPPORTED,
+                    "dialect '%s' cannot carry weights '%s' with granularity '%s'; these can: %s",
+                    oct_dialect_name(dialect), oct_weights_name(weights),
+                    oct_granularity_name(granularity), list_dialects(set, able, sizeof able));
+}
+
+static oct_status check_plan(const oct_plan *plan, oct_dialect dialect, oct_err *err)
+{
     for (size_t i = 0; i < plan->n_decisions; i++) {
         const oct_decision *decision = &plan->decisions[i];
         if (decision->weights == OCT_WEIGHTS_KEEP) continue;
-        const unsigned set = carriers(decision->weights, decision->granularity);
-        if (set >> dialect & 1) continue;
-        return oct_fail(
-            err, OCT_EUNSUPPORTED,
-            "layer '%s': dialect '%s' cannot carry weights '%s' with granularity "
-            "'%s'; these can: %s",
-            decision->layer->name, oct_dialect_name(dialect), oct_weights_name(decision->weights),
-            oct_granularity_name(decision->granularity), list_dialects(set, able, sizeof able));
+        const oct_status st = check_carried(decision->weights, decision->granularity, dialect, err);
+        if (st) return oct_wrap(err, st, "layer '%s'", decision->layer->name);
     }
     return OCT_OK;
 }
@@ -491,7 +520,7 @@ oct_status oct_outputs_init(oct_outputs *outputs, const oct_source *source, cons
     *outputs = (oct_outputs){0};
     oct_status st = check_no_scales(source, err);
     if (!st) st = check_architecture(source, dialect, err);
-    if (!st) st = check_carried(plan, dialect, err);
+    if (!st) st = check_plan(plan, dialect, err);
     if (st) return st;
     begin(&w, outputs, source, dialect, &metadata, &bytes);
     add_planned(&w, plan);
@@ -527,7 +556,11 @@ static oct_status check_form(const fp8_form *form, oct_dialect to, oct_err *err)
 {
     const char *name = form->weight->name;
     const bool is_static = form->input_scale > 0;
+    const bool is_e5m2 = form->dtype == OCT_F8_E5M2;
 
+    const oct_status st =
+        check_carried(is_e5m2 ? OCT_WEIGHTS_E5M2 : OCT_WEIGHTS_E4M3, form->granularity, to, err);
+    if (st) return oct_wrap(err, st, "'%s'", name);
     if (to == OCT_DIALECT_CAST && (form->weight_scale != 1 || is_static)) {
         return oct_fail(err, OCT_EUNSUPPORTED,
                         "'%s' has a scale of %.9g: dialect 'cast' has no scales", name,
@@ -539,31 +572,27 @@ static oct_status check_form(const fp8_form *form, oct_dialect to, oct_err *err)
                         "'diffusers' cannot say that",
                         name, is_static ? "16 bit" : "FP8", is_static ? "an" : "no");
     }
-    const bool takes_e5m2 = to == OCT_DIALECT_CAST || to == OCT_DIALECT_COMFY;
-    if (!takes_e5m2 && form->dtype != OCT_F8_E4M3) {
-        return oct_fail(err, OCT_EUNSUPPORTED, "'%s' has type %s: dialect '%s' has only F8_E4M3",
-                        name, oct_dtype_name(form->dtype), oct_dialect_name(to));
-    }
     return OCT_OK;
 }
 
-static oct_status read_form(const writer *w, oct_dialect from, const oct_source_tensor *weight,
+static oct_status read_form(writer *w, oct_dialect from, const oct_source_tensor *weight,
                             fp8_form *form, oct_err *err)
 {
     oct_fp8_layer fp8;
 
     const oct_status st = oct_dialect_read_weight(w->source, from, weight, &fp8, err);
     if (st) return st;
-    if (fp8.granularity != OCT_PER_TENSOR) {
-        return oct_fail(err, OCT_EUNSUPPORTED,
-                        "'%s' has scales of granularity '%s': only one per tensor is respelled",
-                        weight->name, oct_granularity_name(fp8.granularity));
-    }
     *form = (fp8_form){.weight = weight,
                        .dtype = weight->dtype,
+                       .granularity = fp8.granularity,
                        .is_full_precision = fp8.is_marked_full_precision,
                        .weight_scale = fp8.weight_scale,
                        .input_scale = fp8.input_scale};
+    if (fp8.granularity != OCT_PER_TENSOR) {
+        oct_fp8_layer *stored = oct_arena_array(&w->outputs->arena, 1, sizeof *stored);
+        *stored = fp8;
+        form->stored = stored;
+    }
     return check_form(form, w->dialect, err);
 }
 

@@ -525,6 +525,24 @@ static void begin_progress(stream *s)
     oct_progress_begin(s->params->progress, "quantizing", bytes, "B");
 }
 
+static oct_status write_stored_scale(const stream *s, const oct_out_tensor *out, oct_err *err)
+{
+    const uint64_t bytes = slot_of(s, out)->bytes;
+
+    uint8_t *data = malloc(bytes);
+    if (!data) {
+        return oct_fail(err, OCT_ENOMEM, "out of memory for the scales '%s'", out->name);
+    }
+    oct_status st = oct_out_read_scales(out, data, err);
+    if (!st) {
+        *output_digest(s, out) = oct_digest_of_data(data, bytes);
+        st = write_chunk(s, out, 0, data, bytes, err);
+    }
+    free(data);
+    return st;
+}
+
+// What needs no weight: markers, input scales, scales that are there.
 static oct_status write_known(stream *s, oct_err *err)
 {
     const oct_outputs *outputs = s->params->outputs;
@@ -532,6 +550,7 @@ static oct_status write_known(stream *s, oct_err *err)
 
     for (size_t i = 0; i < outputs->n_tensors && !st; i++) {
         const oct_out_tensor *out = &outputs->tensors[i];
+        if (out->emit == OCT_EMIT_STORED_SCALE) st = write_stored_scale(s, out, err);
         if (out->emit != OCT_EMIT_BYTES) continue;
         *output_digest(s, out) = oct_digest_of_data(out->bytes, out->n_bytes);
         st = write_chunk(s, out, 0, out->bytes, out->n_bytes, err);

@@ -26,4 +26,3 @@ for granularity in channel mx; do
     for folder in $granularity again; do grep '\.weight$' $folder/*.xxh3 >$folder.codes; done
     cmp $granularity.codes again.codes && echo same codes
 done
-octavo-quantize --model mx --redialect comfy --out no.safetensors
