@@ -56,7 +56,8 @@ const char *oct_inputs_name(oct_inputs inputs)
 static const char *const root_keys[] = {"octavo_policy", "name",  "description", "source",
                                         "default",       "rules", NULL};
 static const char *const rule_keys[] = {"select", "set", NULL};
-static const char *const select_keys[] = {"component", "role", "stream", "blocks", "name", NULL};
+static const char *const select_keys[] = {"component", "role", "stream", "blocks",
+                                          "edges",     "name", NULL};
 static const char *const set_keys[] = {"weights",  "granularity", "scale", "percentile",
                                        "rounding", "inputs",      NULL};
 
@@ -231,6 +232,18 @@ static oct_status get_blocks(const cJSON *select, oct_rule *rule, oct_err *err)
     return OCT_OK;
 }
 
+static oct_status get_edges(const cJSON *select, oct_rule *rule, oct_err *err)
+{
+    const cJSON *edges = cJSON_GetObjectItemCaseSensitive(select, "edges");
+
+    if (!edges) return OCT_OK;
+    if (!is_block_number(edges) || edges->valuedouble < 1) {
+        return oct_fail(err, OCT_EFORMAT, "'edges' must be a count of blocks from 1");
+    }
+    rule->edges = (int)edges->valuedouble;
+    return OCT_OK;
+}
+
 static oct_status get_glob(oct_policy *policy, const cJSON *select, oct_rule *rule, oct_err *err)
 {
     const char *glob = NULL;
@@ -279,6 +292,7 @@ static oct_status get_rule(oct_policy *policy, const cJSON *item, oct_rule *rule
     if (!st) st = get_names(select, "role", parse_role, &rule->roles, err);
     if (!st) st = get_names(select, "stream", parse_stream, &rule->streams, err);
     if (!st) st = get_blocks(select, rule, err);
+    if (!st) st = get_edges(select, rule, err);
     if (!st) st = get_glob(policy, select, rule, err);
     if (st) return st;
     st = get_setting(set, &rule->set, err);
@@ -481,6 +495,15 @@ static bool matches_blocks(const oct_rule *rule, int depth, int block)
     return block >= 0 && block >= first && block <= last;
 }
 
+// A shallow model has fewer of them, so that its middle is left.
+static bool matches_edges(const oct_rule *rule, int depth, int block)
+{
+    const int quarter = depth / 4 > 1 ? depth / 4 : 1;
+    const int edges = rule->edges < quarter ? rule->edges : quarter;
+
+    return block >= 0 && (block < edges || block >= depth - edges);
+}
+
 static bool matches(const oct_rule *rule, const oct_denoiser *denoiser, const oct_layer *layer)
 {
     const unsigned roles = 1u << layer->role | 1u << layer->second_role;
@@ -492,6 +515,7 @@ static bool matches(const oct_rule *rule, const oct_denoiser *denoiser, const oc
     if (rule->roles && !(rule->roles & roles)) return false;
     if (rule->streams && !(rule->streams & 1u << layer->stream)) return false;
     if (rule->has_blocks && !matches_blocks(rule, depth, layer->block)) return false;
+    if (rule->edges && !matches_edges(rule, depth, layer->block)) return false;
     return !rule->name || matches_name(rule->name, layer);
 }
 

@@ -17,8 +17,9 @@
 //
 // A rule selects the layers that match all of its keys: `component` ("denoiser" or "t5"), `role`
 // and `stream` (a name or a list), `blocks` (first and last, inclusive; negative counts from the
-// end), `name` (a glob with * and ?, in either naming). A fused layer is matched by any of its
-// names and roles. The default, and rules without `component`, are about the denoiser, or about T5
+// end), `edges` (N: the first and the last N blocks, but of either no more than a quarter of all,
+// and at least one), `name` (a glob with * and ?, in either naming). A fused layer is matched by
+// any of its names and roles. The default, and rules without `component`, are about the denoiser, or about T5
 // where that is all there is: T5 beside a denoiser is kept unless a rule names it. The last
 // matching rule wins, key by key. A rule that matches no layer of the model is an error. "name" is
 // required, the rest is not.
@@ -75,6 +76,7 @@ typedef struct oct_rule {
     unsigned streams;  // bit per oct_stream_kind; 0: any
     bool has_blocks;
     int first_block, last_block;
+    int edges;         // N, or 0
     const char *name;  // glob or NULL
     oct_setting set;
 } oct_rule;

@@ -129,6 +129,7 @@ static void print_selection(const oct_rule *rule)
     print_names("role", rule->roles, OCT_ROLE_COUNT, role_name);
     print_names("stream", rule->streams, OCT_STREAM_TEXT + 1, stream_name);
     if (rule->has_blocks) printf(" blocks %d..%d", rule->first_block, rule->last_block);
+    if (rule->edges) printf(" edges %d", rule->edges);
     if (rule->name) printf(" name %s", rule->name);
 }
 

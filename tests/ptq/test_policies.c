@@ -115,13 +115,23 @@ static void sd3_policies_fit_every_depth(void)
     }
 }
 
+static void edges_kept_leaves_the_middle_of_a_shallow_model(void)
+{
+    const model_spec spec = {4, 4, 2, true, 8, 64, 48, OCT_F16, false};
+    opened model;
+
+    open_sd3(&model, &spec);
+    CHECK(count_fp8(&model, "edges-kept") == 12 + 10);  // block 1, with a second attention, and 2
+    close_model(&model);
+}
+
 // clang-format off
 static const struct fit { const char *name; int fp8[5]; } fits[] = {
     //                       SD3  +T5  FLUX LTX  T5      a tiny model's layers: 27, 41, 39, 77, 14
     {"adaln-weight-only",   { 27,  27,  39,  77,  -1}},
     {"all",                 { 27,  27,  39,  77,  14}},
     {"attention-kept",      { 18,  18,  25,  21,   6}},
-    {"edges-kept",          {  0,   0,   3,  -1,  -1}},
+    {"edges-kept",          {  0,   0,  16,  -1,  -1}},
     {"flux-default",        { 19,  19,  29,  -1,  -1}},
     {"like-comfy-org",      { 27,  27,  39,  77,  14}},
     {"like-diffusers",      { 20,  20,  -1,  -1,  -1}},
@@ -272,6 +282,7 @@ static void examples_load_and_are_printed_in_the_manual(void)
 int main(void)
 {
     RUN(sd3_policies_fit_every_depth);
+    RUN(edges_kept_leaves_the_middle_of_a_shallow_model);
     RUN(every_bundled_policy_fits_what_it_is_for);
     RUN(every_bundled_policy_is_checked_here);
     RUN(defaults_of_the_real_models_select_as_written);

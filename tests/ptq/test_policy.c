@@ -88,6 +88,38 @@ static void rules_select_by_blocks_from_both_ends(void)
     check_selected(RULE("\"blocks\": [2, 5]", SET), 0, "", "");
 }
 
+static bool is_edge(int depth, int edges, int block)
+{
+    const oct_denoiser denoiser = {.depth = depth};
+    const oct_layer layer = {.name = "l", .block = block};
+    char text[200];
+    oct_policy policy;
+    int rule = 0;
+
+    snprintf(text, sizeof text,
+             HEAD ", \"rules\": [{\"select\": {\"edges\": %d}, \"set\": {" SET "}}]}", edges);
+    CHECK(parse(&policy, text, NULL) == OCT_OK);
+    oct_policy_apply(&policy, &denoiser, &layer, &rule);
+    oct_policy_deinit(&policy);
+    return rule == 0;
+}
+
+static void edges_are_at_most_a_quarter_at_either_end(void)
+{
+    static const struct {
+        int depth, edges, at_either_end;
+    } known[] = {{1, 2, 1}, {2, 2, 1},  {3, 2, 1},  {4, 2, 1},  {7, 2, 1},
+                 {8, 2, 2}, {38, 2, 2}, {12, 9, 3}, {24, 1, 1}, {24, 100, 6}};
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        const int depth = known[i].depth, n = known[i].at_either_end;
+        for (int block = 0; block < depth; block++) {
+            CHECK(is_edge(depth, known[i].edges, block) == (block < n || block >= depth - n));
+        }
+        CHECK(!is_edge(depth, known[i].edges, -1));  // in no block
+    }
+}
+
 static void rules_select_by_name_in_both_namings(void)
 {
     check_selected(RULE("\"name\": \"joint_blocks.*.mlp.fc?\"", SET), 6,
@@ -280,9 +312,22 @@ static void blocks_are_strict(void)
     }
 }
 
+static void edges_are_strict(void)
+{
+    static const char *const bad[] = {"0", "-1", "1.5", "\"1\"", "[1, 2]", "1e300", "null"};
+
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char text[200];
+        snprintf(text, sizeof text,
+                 HEAD ", \"rules\": [{\"select\": {\"edges\": %s}, \"set\": {" SET "}}]}", bad[i]);
+        check_refused(text, OCT_EFORMAT, "rule 1: 'edges' must be a count of blocks from 1");
+    }
+}
+
 static void every_truncation_is_refused(void)
 {
-    const char *text = RULE("\"role\": [\"mod\"], \"blocks\": [0, -1], \"name\": \"*\"", SET);
+    const char *text =
+        RULE("\"role\": [\"mod\"], \"blocks\": [0, -1], \"edges\": 1, \"name\": \"*\"", SET);
 
     for (size_t bytes = 0; bytes < strlen(text); bytes++) {
         oct_policy policy;
@@ -402,6 +447,7 @@ int main(void)
     RUN(rules_select_by_role);
     RUN(rules_select_by_stream);
     RUN(rules_select_by_blocks_from_both_ends);
+    RUN(edges_are_at_most_a_quarter_at_either_end);
     RUN(rules_select_by_name_in_both_namings);
     RUN(last_matching_rule_wins_key_by_key);
     RUN(granularity_and_scale_are_keys_of_their_own);
@@ -412,6 +458,7 @@ int main(void)
     RUN(a_percentile_belongs_to_its_scale);
     RUN(rules_are_strict);
     RUN(blocks_are_strict);
+    RUN(edges_are_strict);
     RUN(every_truncation_is_refused);
     RUN(too_many_rules_are_refused);
     RUN(hostile_globs_end_quickly);
