@@ -28,11 +28,17 @@ extern dim3 blockDim, gridDim;
 
 void emulate(dim3 grid, dim3 block, const std::function<void()> &thread);
 
+// Where launches go: run at once, unless tests/cuda/emulated_runtime.cpp is linked and has put its
+// queues here.
+extern void (*emulate_enqueue)(struct CUstream_st *stream, const std::function<void()> &work);
+
 template <typename... Params, typename... Args>
-static void launch(void (*kernel)(Params...), size_t grid, unsigned block, struct CUstream_st *,
-                   Args... args)
+static void launch(void (*kernel)(Params...), size_t grid, unsigned block,
+                   struct CUstream_st *stream, Args... args)
 {
-    if (grid > 0) emulate(dim3((unsigned)grid), dim3(block), [=] { kernel(args...); });
+    if (grid == 0) return;
+    emulate_enqueue(stream,
+                    [=] { emulate(dim3((unsigned)grid), dim3(block), [=] { kernel(args...); }); });
 }
 
 void __syncthreads();
