@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "common/tensor.h"
+#include "kernels/sampler_args.h"
 
 // y[m][n] = x[m][k] * w[n][k]^T * scale + bias[n].  bias may be NULL.
 void oct_gemm(float *y, const float *x, const float *w, const float *bias, float scale, size_t m,
@@ -61,7 +62,7 @@ typedef enum oct_activation {
 void oct_activate(float *x, oct_activation activation, size_t n);  // in place
 
 typedef struct oct_attention_args {
-    float *out;                 // [tokens_q][heads * head_dim], rows out_stride apart
+    float *out;                 // [tokens_q][heads * head_dim], rows out_stride apart; may be q
     const float *q, *k, *v;     // [tokens][heads * head_dim], rows *_stride floats apart
     size_t out_stride, q_stride, k_stride, v_stride;
     size_t tokens_q, tokens_k, heads, head_dim;
@@ -91,3 +92,17 @@ void oct_group_norm(float *y, const float *x, const float *weight, const float *
 
 // y[c][2h][2w] = x[c][h][w] repeated 2x2.
 void oct_upsample2(float *y, const float *x, size_t channels, size_t height, size_t width);
+
+// A latent [channels][height][width] as patches, and back; patch divides height and width.
+//
+//   patchify    y[gy, gx][c, py, px]        = latent[c][patch gy + py][patch gx + px]
+//   unpatchify  latent[c][.. + py][.. + px] = patches[gy, gx][py, px, c]
+//
+// The two orders of a patch differ, as the model's first and last layers do.
+void oct_patchify(float *y, const float *latent, size_t channels, size_t height, size_t width,
+                  size_t patch);
+void oct_unpatchify(float *latent, const float *patches, size_t channels, size_t height,
+                    size_t width, size_t patch);
+
+// Guidance and one step of a sampler.
+void oct_sampler_step(const oct_sampler_args *args);

@@ -292,12 +292,22 @@ oct_status oct_linear_load_layer(oct_linear *linear, const oct_source *source,
     return st;
 }
 
-void oct_linear_deinit(oct_linear *linear)
+void oct_linear_free_weights(oct_linear *linear)
 {
     free(linear->weight);
     free(linear->bias);
     free(linear->row_scales);
     free(linear->block_scales);
+    linear->weight = NULL;
+    linear->bias = NULL;
+    linear->row_scales = NULL;
+    linear->block_scales = NULL;
+}
+
+void oct_linear_deinit(oct_linear *linear)
+{
+    assert(!linear->on_device);
+    oct_linear_free_weights(linear);
     *linear = (oct_linear){0};
 }
 
@@ -366,6 +376,7 @@ void oct_linear_run(oct_linear *linear, float *y, const float *x, size_t rows,
     assert(rows > 0);
     oct_observe(observer, linear->layer, x, rows, linear->in);
     linear->runs++;
+    linear->path = OCT_PATH_F32;
     if (linear->input_scale > 0) {
         run_static(linear, y, x, rows);
         return;

@@ -21,10 +21,18 @@
 #include "ptq/source.h"
 #include "runtime/observe.h"
 
+typedef enum oct_path {       // how a layer was run
+    OCT_PATH_F32,             // products of F32
+    OCT_PATH_16BIT,
+    OCT_PATH_FP8,
+    OCT_PATH_FP8_WIDENED,     // weights decoded, then 16-bit
+    OCT_PATHS,
+} oct_path;
+
 typedef struct oct_linear {
     const char *name;         // borrowed from the source
     oct_dtype dtype;
-    void *weight;             // [out][in], owned
+    void *weight;             // [out][in], owned; NULL once it is on a GPU
     float *bias;              // [out] or NULL, owned
     size_t out, in;
     float weight_scale;       // 1 unless FP8 with one scale
@@ -32,7 +40,9 @@ typedef struct oct_linear {
     uint8_t *block_scales;    // E8M0 [out][in / 32] of MX, else NULL; owned
     float input_scale;        // > 0: inputs are encoded to E4M3
     int layer;                // index in the denoiser's layer table; -1: not in it
+    void *on_device;          // the GPU's copy; owned by the device, see oct_device_ops.adopt
     uint64_t runs;            // calls so far, for the report of what was executed
+    oct_path path;            // of the last of them
 } oct_linear;
 
 // Load "<name>.weight" and, when there, "<name>.bias" of a component, as stored. FP8 is refused
@@ -45,7 +55,10 @@ oct_status oct_linear_load(oct_linear *linear, const oct_source *source, oct_com
 oct_status oct_linear_load_layer(oct_linear *linear, const oct_source *source,
                                  const oct_denoiser *denoiser, size_t layer, const oct_plan *plan,
                                  oct_err *err);
-void oct_linear_deinit(oct_linear *linear);  // fine on a zeroed one
+void oct_linear_deinit(oct_linear *linear);  // not on a GPU; fine on a zeroed one
+
+// Free the weights, bias and scales of the host; what the layer is and how it ran stays.
+void oct_linear_free_weights(oct_linear *linear);
 
 // y: [rows][out], x: [rows][in]. `observer` may be NULL. Not for two threads at once.
 void oct_linear_run(oct_linear *linear, float *y, const float *x, size_t rows,

@@ -11,6 +11,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "kernels/ops.h"
 #include "runtime/noise.h"
 #include "runtime/options.h"
 
@@ -109,46 +110,49 @@ oct_status oct_sample_check(const oct_pipeline *pipeline, const oct_sample_param
     return OCT_OK;
 }
 
-typedef struct velocities {
+typedef struct latents {
     size_t n;
-    float *block;                    // [3][n], owned
-    float *cond, *uncond, *skipped;  // [n] each
-} velocities;
+    float *block;                    // all of them, owned
+    float *cond, *uncond, *skipped;  // [n] velocities
+    float *denoised, *previous;      // [n]
+} latents;
 
-static oct_status velocities_init(velocities *v, size_t n, oct_err *err)
+static oct_status latents_init(latents *l, size_t n, oct_err *err)
 {
-    v->n = n;
-    v->block = malloc(3 * n * sizeof *v->block);
-    if (!v->block) return oct_fail(err, OCT_ENOMEM, "out of memory for a latent of %zu numbers", n);
-    v->cond = v->block;
-    v->uncond = v->block + n;
-    v->skipped = v->block + 2 * n;
+    l->n = n;
+    l->block = calloc(5 * n, sizeof *l->block);
+    if (!l->block) return oct_fail(err, OCT_ENOMEM, "out of memory for a latent of %zu numbers", n);
+    l->cond = l->block;
+    l->uncond = l->block + n;
+    l->skipped = l->block + 2 * n;
+    l->denoised = l->block + 3 * n;
+    l->previous = l->block + 4 * n;
     return OCT_OK;
 }
 
-// a + scale (b - c), into a.
-static void guide(float *a, float scale, const float *b, const float *c, size_t n)
-{
-    for (size_t i = 0; i < n; i++) a[i] += scale * (b[i] - c[i]);
-}
-
-// The guided velocity; it lies in one of `v`.
-static const float *find_velocity(oct_mmdit *mmdit, const oct_sample_params *params, velocities *v,
-                                  const float *latent, size_t step)
+static void run_step(oct_mmdit *mmdit, const oct_sample_params *params, const oct_sampler *sampler,
+                     latents *l, float *latent, size_t step)
 {
     const bool skips = params->slg_blocks &&
                        oct_slg_is_active(step, params->steps, params->slg_start, params->slg_stop);
-    float *guided = v->cond;
+    oct_step_factors factors = oct_sampler_factors(sampler, step);
 
-    oct_mmdit_forward(mmdit, v->cond, latent, step, 0, NULL);
-    if (skips) oct_mmdit_forward(mmdit, v->skipped, latent, step, 0, params->slg_blocks);
-    if (is_guided(params)) {
-        oct_mmdit_forward(mmdit, v->uncond, latent, step, 1, NULL);
-        guided = v->uncond;
-        guide(guided, (float)params->cfg, v->cond, guided, v->n);
-    }
-    if (skips) guide(guided, (float)params->slg_scale, v->cond, v->skipped, v->n);
-    return guided;
+    factors.cfg = (float)params->cfg;
+    factors.slg = (float)params->slg_scale;
+    oct_mmdit_forward(mmdit, l->cond, latent, step, 0, NULL);
+    if (skips) oct_mmdit_forward(mmdit, l->skipped, latent, step, 0, params->slg_blocks);
+    if (is_guided(params)) oct_mmdit_forward(mmdit, l->uncond, latent, step, 1, NULL);
+    oct_sampler_step(&(oct_sampler_args){
+        .x = latent,
+        .cond = l->cond,
+        .uncond = is_guided(params) ? l->uncond : NULL,
+        .skipped = skips ? l->skipped : NULL,
+        .denoised = sampler->kind == OCT_SAMPLER_EULER ? NULL : l->denoised,
+        .previous = l->previous,
+        .factors = &factors,
+        .n = l->n,
+    });
+    memcpy(l->previous, l->denoised, l->n * sizeof *l->previous);
 }
 
 static oct_status check_finite(const float *latent, size_t n, size_t step, oct_err *err)
@@ -163,12 +167,12 @@ static oct_status check_finite(const float *latent, size_t n, size_t step, oct_e
 }
 
 static oct_status run_steps(oct_mmdit *mmdit, const oct_sample_params *params, oct_sampler *sampler,
-                            velocities *v, float *latent, oct_err *err)
+                            latents *l, float *latent, oct_err *err)
 {
     oct_status st = OCT_OK;
     for (size_t step = 0; step < params->steps && !st; step++) {
-        oct_sampler_step(sampler, step, latent, find_velocity(mmdit, params, v, latent, step));
-        st = check_finite(latent, v->n, step, err);
+        run_step(mmdit, params, sampler, l, latent, step);
+        st = check_finite(latent, l->n, step, err);
         if (!st && params->on_step) {
             st = params->on_step(params->context, step, sampler->sigmas[step + 1], latent, err);
         }
@@ -189,14 +193,14 @@ oct_status oct_pipeline_sample(oct_pipeline *pipeline, const oct_sample_params *
     const size_t height = params->height / DOWNSCALE, width = params->width / DOWNSCALE;
     oct_mmdit *mmdit = &pipeline->mmdit;
     oct_sampler sampler = {0};
-    velocities v = {0};
+    latents l = {0};
 
     assert(pipeline->has_mmdit && params->positive && (params->negative || !is_guided(params)));
     oct_status st = oct_sample_check(pipeline, params, err);
     if (st) return st;
     const size_t n = pipeline->denoiser.channels * height * width;
-    st = oct_sampler_init(&sampler, params->sampler, params->steps, SHIFT, n, err);
-    if (!st) st = velocities_init(&v, n, err);
+    st = oct_sampler_init(&sampler, params->sampler, params->steps, SHIFT, err);
+    if (!st) st = latents_init(&l, n, err);
     if (st) goto out;
     const oct_mmdit_inputs inputs = {
         .latent_height = height,
@@ -210,11 +214,11 @@ oct_status oct_pipeline_sample(oct_pipeline *pipeline, const oct_sample_params *
     st = oct_mmdit_begin(mmdit, &inputs, err);
     if (st) goto out;
     draw_noise(latent, n, params->seed);
-    st = run_steps(mmdit, params, &sampler, &v, latent, err);
+    st = run_steps(mmdit, params, &sampler, &l, latent, err);
     oct_mmdit_end(mmdit);
 
 out:
-    free(v.block);
+    free(l.block);
     oct_sampler_deinit(&sampler);
     return st;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Schedules in double, rounded once to binary32; updates in binary32.
+// Schedules in double, rounded once to binary32.
 #include "runtime/sampler.h"
 
 #include <assert.h>
@@ -91,18 +91,15 @@ static void fill_schedule(oct_sampler *sampler, double shift)
 }
 
 oct_status oct_sampler_init(oct_sampler *sampler, oct_sampler_kind kind, size_t steps, double shift,
-                            size_t n, oct_err *err)
+                            oct_err *err)
 {
-    assert(steps > 0 && n > 0);
-    *sampler = (oct_sampler){.kind = kind, .steps = steps, .n = n};
+    assert(steps > 0);
+    *sampler = (oct_sampler){.kind = kind, .steps = steps};
     sampler->sigmas = calloc(steps + 1, sizeof *sampler->sigmas);
     sampler->timesteps = calloc(steps, sizeof *sampler->timesteps);
-    sampler->denoised = calloc(n, sizeof *sampler->denoised);
-    sampler->previous = calloc(n, sizeof *sampler->previous);
-    if (!sampler->sigmas || !sampler->timesteps || !sampler->denoised || !sampler->previous) {
+    if (!sampler->sigmas || !sampler->timesteps) {
         oct_sampler_deinit(sampler);
-        return oct_fail(err, OCT_ENOMEM, "out of memory for %zu steps of a latent of %zu numbers",
-                        steps, n);
+        return oct_fail(err, OCT_ENOMEM, "out of memory for %zu steps", steps);
     }
     fill_schedule(sampler, shift);
     return OCT_OK;
@@ -112,14 +109,7 @@ void oct_sampler_deinit(oct_sampler *sampler)
 {
     free(sampler->sigmas);
     free(sampler->timesteps);
-    free(sampler->denoised);
-    free(sampler->previous);
     *sampler = (oct_sampler){0};
-}
-
-static void step_euler(float *x, const float *v, size_t n, float dt)
-{
-    for (size_t i = 0; i < n; i++) x[i] += dt * v[i];
 }
 
 static double lambda(oct_sampler_kind kind, double sigma)
@@ -139,30 +129,16 @@ static double extrapolation(const oct_sampler *sampler, size_t step)
 
 // Both variants: x' = k x + (1 - k) (D_i + e (D_i - D_{i-1})), k = sigma' / sigma. In diffusers'
 // form -alpha' (exp(-h) - 1) is the same 1 - k. At sigma' = 0 this is x' = D_i exactly.
-static void step_dpmpp(oct_sampler *sampler, size_t step, float *x, const float *v)
-{
-    const float sigma = sampler->sigmas[step];
-    const float keep = (float)((double)sampler->sigmas[step + 1] / sigma);
-    const float extra = (float)extrapolation(sampler, step);
-    float *denoised = sampler->denoised, *previous = sampler->previous;
-
-    for (size_t i = 0; i < sampler->n; i++) {
-        denoised[i] = x[i] - sigma * v[i];
-        const float target = denoised[i] + extra * (denoised[i] - previous[i]);
-        x[i] = keep * x[i] + (1 - keep) * target;
-    }
-    sampler->denoised = previous;
-    sampler->previous = denoised;
-}
-
-void oct_sampler_step(oct_sampler *sampler, size_t step, float *x, const float *v)
+oct_step_factors oct_sampler_factors(const oct_sampler *sampler, size_t step)
 {
     assert(step < sampler->steps);
-    if (sampler->kind == OCT_SAMPLER_EULER) {
-        step_euler(x, v, sampler->n, sampler->sigmas[step + 1] - sampler->sigmas[step]);
-    } else {
-        step_dpmpp(sampler, step, x, v);
-    }
+    const float sigma = sampler->sigmas[step], next = sampler->sigmas[step + 1];
+    return (oct_step_factors){
+        .dt = next - sigma,
+        .sigma = sigma,
+        .keep = (float)((double)next / sigma),
+        .extra = (float)extrapolation(sampler, step),
+    };
 }
 
 bool oct_slg_is_active(size_t step, size_t steps, double start, double stop)

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "common/status.h"
+#include "kernels/sampler_args.h"
 
 typedef enum oct_sampler_kind {
     OCT_SAMPLER_EULER,             // "euler"
@@ -29,20 +30,20 @@ void oct_schedule(oct_schedule_kind kind, double shift, size_t steps, float *sig
 
 typedef struct oct_sampler {
     oct_sampler_kind kind;
-    size_t steps, n;               // n: latent elements
+    size_t steps;
     float *sigmas;                 // [steps + 1], owned
     float *timesteps;              // [steps], what the model is told: 1000 sigma, or truncated
-    float *denoised, *previous;    // [n], owned: DPM++ memory
 } oct_sampler;
 
-// steps, n > 0. OCT_ENOMEM leaves `sampler` empty.
+// steps > 0. OCT_ENOMEM leaves `sampler` empty.
 oct_status oct_sampler_init(oct_sampler *sampler, oct_sampler_kind kind, size_t steps,
-                            double shift, size_t n, oct_err *err);
+                            double shift, oct_err *err);
 void oct_sampler_deinit(oct_sampler *sampler);
 
-// x: [n] at sigmas[step] becomes x at sigmas[step + 1]; v: the (guided) velocity there. Call with
-// step = 0, 1, ... in order.
-void oct_sampler_step(oct_sampler *sampler, size_t step, float *x, const float *v);
+// What leads from sigmas[step] to sigmas[step + 1] with the velocity there, without guidance (cfg
+// and slg are 0). The samplers that remember the step before, all but Euler's, need `denoised` and
+// `previous` in oct_sampler_args.
+oct_step_factors oct_sampler_factors(const oct_sampler *sampler, size_t step);
 
 // Skip-layer guidance is active in steps with start * steps < step < stop * steps.
 bool oct_slg_is_active(size_t step, size_t steps, double start, double stop);

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "common/tensor.h"
+#include "kernels/sampler_args.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -128,26 +129,7 @@ typedef struct oct_embed_args {
 } oct_embed_args;
 void oct_embed_cuda(float *y, const oct_embed_args *args, oct_stream stream);
 
-// Guidance and one step of a sampler on a latent of n numbers:
-//
-//   v  = uncond + cfg (cond - uncond)                    cond without `uncond`
-//   v += slg (cond - skipped)                            where there is `skipped`
-//   Euler (no `denoised`)    x += dt v
-//   DPM-Solver++             d = x - sigma v;  x = keep x + (1 - keep) (d + extra (d - previous))
-//
-// The bits of runtime/sampler.c. The factors lie on the device, so that one captured graph serves
-// every step.
-typedef struct oct_step_factors {
-    float cfg, slg, dt, sigma, keep, extra;
-} oct_step_factors;
-typedef struct oct_sampler_args {
-    float *x;                               // [n]
-    const float *cond, *uncond, *skipped;   // [n]; the last two may be NULL
-    float *denoised;                        // [n], written; or NULL
-    const float *previous;                  // [n], `denoised` of the step before, finite
-    const oct_step_factors *factors;
-    size_t n;
-} oct_sampler_args;
+// Guidance and one step of a sampler, the bits of oct_sampler_step() in kernels/ops.h.
 void oct_sampler_step_cuda(const oct_sampler_args *args, oct_stream stream);
 
 #ifdef __cplusplus

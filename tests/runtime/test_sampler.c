@@ -3,6 +3,7 @@
 // Tests of runtime/sampler.c: published schedules, and samplers on a scalar equation.
 #include "runtime/sampler.h"
 
+#include "kernels/ops.h"
 #include "tests/test.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
@@ -58,7 +59,7 @@ static void one_step_goes_from_noise_to_the_picture(void)
 static void the_model_is_told_a_thousand_sigma(void)
 {
     oct_sampler sampler;
-    CHECK(oct_sampler_init(&sampler, OCT_SAMPLER_EULER, 4, 3, 1, NULL) == OCT_OK);
+    CHECK(oct_sampler_init(&sampler, OCT_SAMPLER_EULER, 4, 3, NULL) == OCT_OK);
     CHECK_NEAR(sampler.timesteps[0], 1000, 0);
     CHECK_NEAR(sampler.timesteps[1], 857.6923, 5e-5);
     CHECK_NEAR(sampler.timesteps[3], 8.928571, 1e-6);
@@ -72,10 +73,10 @@ static void diffusers_dpmpp_truncates_timesteps(void)
                                        843, 822, 799, 775, 749, 721, 691, 659, 624, 586,
                                        545, 499, 449, 394, 333, 264, 187, 99};
     oct_sampler sampler;
-    CHECK(!oct_sampler_init(&sampler, OCT_SAMPLER_DPMPP_2M_DIFFUSERS, 4, 3, 1, NULL));
+    CHECK(!oct_sampler_init(&sampler, OCT_SAMPLER_DPMPP_2M_DIFFUSERS, 4, 3, NULL));
     for (size_t i = 0; i < COUNT(four); i++) CHECK(sampler.timesteps[i] == (float)four[i]);
     oct_sampler_deinit(&sampler);
-    CHECK(!oct_sampler_init(&sampler, OCT_SAMPLER_DPMPP_2M_DIFFUSERS, 28, 3, 1, NULL));
+    CHECK(!oct_sampler_init(&sampler, OCT_SAMPLER_DPMPP_2M_DIFFUSERS, 28, 3, NULL));
     for (size_t i = 0; i < COUNT(twenty_eight); i++) {
         CHECK(sampler.timesteps[i] == (float)twenty_eight[i]);
     }
@@ -88,14 +89,31 @@ static double velocity(double x, double sigma)
     return 0.7 * x - 0.2 * sigma + 0.1 + 0.05 * sin(3 * x);
 }
 
+// One step of x[n], which remembers up to two numbers.
+static void advance(const oct_sampler *sampler, size_t step, float *x, const float *v, size_t n)
+{
+    static float memory[2][2];
+    const oct_step_factors factors = oct_sampler_factors(sampler, step);
+    const bool remembers = sampler->kind != OCT_SAMPLER_EULER;
+
+    oct_sampler_step(&(oct_sampler_args){
+        .x = x,
+        .cond = v,
+        .denoised = remembers ? memory[step % 2] : NULL,
+        .previous = memory[(step + 1) % 2],
+        .factors = &factors,
+        .n = n,
+    });
+}
+
 static double solve(oct_sampler_kind kind, size_t steps)
 {
     float x[1] = {1};
     oct_sampler sampler;
-    if (oct_sampler_init(&sampler, kind, steps, 3, 1, NULL)) return NAN;
+    if (oct_sampler_init(&sampler, kind, steps, 3, NULL)) return NAN;
     for (size_t i = 0; i < steps; i++) {
         const float v = (float)velocity(x[0], sampler.sigmas[i]);
-        oct_sampler_step(&sampler, i, x, &v);
+        advance(&sampler, i, x, &v, 1);
     }
     oct_sampler_deinit(&sampler);
     return x[0];
@@ -118,9 +136,9 @@ static void every_sampler_ends_at_the_denoised_latent(void)
     for (int kind = 0; kind <= OCT_SAMPLER_DPMPP_2M_DIFFUSERS; kind++) {
         float x[2] = {0.75f, -2}, v[2] = {0.5f, 1};
         oct_sampler sampler;
-        CHECK(!oct_sampler_init(&sampler, (oct_sampler_kind)kind, 1, 3, 2, NULL));
+        CHECK(!oct_sampler_init(&sampler, (oct_sampler_kind)kind, 1, 3, NULL));
         const float sigma = sampler.sigmas[0];
-        oct_sampler_step(&sampler, 0, x, v);
+        advance(&sampler, 0, x, v, 2);
         CHECK(x[0] == 0.75f - sigma * 0.5f && x[1] == -2 - sigma);
         oct_sampler_deinit(&sampler);
     }
