@@ -106,6 +106,9 @@ static oct_status sample(oct_collection *collection, oct_err *err)
     oct_status st = oct_pipeline_load_denoiser(pipeline, NULL, err);
     if (!st) {
         oct_observer_init(&collection->observer, pipeline->denoiser.n_layers, sampling->steps);
+        if (collection->options->has_channels) {
+            oct_observer_add_channels(&collection->observer, &pipeline->denoiser);
+        }
         st = sample_all(collection, latent, err);
     }
     oct_pipeline_unload_denoiser(pipeline);
@@ -127,6 +130,7 @@ oct_status oct_calibration_collect(oct_calibration *calibration, const oct_denoi
 
     calibration->steps = steps;
     calibration->n_layers = denoiser->n_layers;
+    calibration->channels = observer->channels;
     calibration->layers =
         oct_arena_array(&calibration->arena, denoiser->n_layers, sizeof *calibration->layers);
     for (size_t i = 0; i < denoiser->n_layers; i++) {
@@ -137,6 +141,7 @@ oct_status oct_calibration_collect(oct_calibration *calibration, const oct_denoi
             .amax = oct_observer_amax(observer, i),
             .cond = amax,
             .uncond = has_guidance ? amax + steps : NULL,
+            .channels = observer->channels ? &observer->channels[i] : NULL,
         };
         const oct_status st = check_range(layer, err);
         if (st) return st;
@@ -176,6 +181,9 @@ oct_status oct_collection_run(oct_collection *collection, oct_err *err)
     if (st) return st;
     oct_observer *observer = &collection->observer;
     oct_ranks_max(&collection->ranks, observer->amax, observer->n_layers * 2 * observer->n_steps);
+    for (size_t i = 0; observer->channels && i < observer->n_layers; i++) {
+        oct_ranks_sum(&collection->ranks, &observer->channels[i]);
+    }
     if (is_first) st = save(collection, err);
     return oct_ranks_agree(&collection->ranks, st, err);
 }

@@ -23,6 +23,7 @@ typedef struct oct_collect_options {  // as given
     const char *out;
     oct_sampling_options sampling;
     uint64_t seed;
+    bool has_channels;  // record squares per input channel as well
 } oct_collect_options;
 
 typedef struct oct_collection {  // a run and all that it owns

@@ -18,6 +18,9 @@ static void print_json(const oct_collection *collection, double elapsed_s)
     cJSON_AddStringToObject(root, "tool", "calibrate");
     cJSON_AddStringToObject(root, "calibration", collection->options->out);
     cJSON_AddStringToObject(root, "calibration_sha256", collection->calibration.sha256);
+    if (*collection->calibration.channels_sha256) {
+        cJSON_AddStringToObject(root, "channels_sha256", collection->calibration.channels_sha256);
+    }
     cJSON_AddStringToObject(root, "denoiser_xxh3", collection->calibration.denoiser_xxh3);
     oct_json_add_count(root, "layers", collection->calibration.n_layers);
     oct_json_add_count(root, "prompts", collection->jobs.count);
@@ -42,6 +45,10 @@ static oct_status run(const oct_collect_options *options, const oct_ranks *ranks
         oct_note("wrote ranges of %zu layers over %zu prompts and %zu steps to '%s'",
                  collection.calibration.n_layers, collection.jobs.count,
                  (size_t)collection.calibration.steps, options->out);
+        if (options->has_channels) {
+            oct_note("and squares of their input channels to '%s%s'", options->out,
+                     OCT_CHANNELS_SUFFIX);
+        }
         oct_note("peak memory %.2f GB, %.1f s in all", (double)oct_peak_memory_bytes() / 1e9,
                  elapsed_s);
         if (as_json) print_json(&collection, elapsed_s);
@@ -72,6 +79,9 @@ int main(int argc, char **argv)
         OPT_COUNT("limit", "N", &o.limit, "use only the first N prompts (default: all)"),
         OPT_TEXT("out", "FILE", &o.out,
                  "calibration to write; replaced only when complete"),
+        OPT_FLAG("channels", &o.has_channels,
+                 "also record how strong each input channel is, in FILE.channels.safetensors: "
+                 "scales by 'mse' and predicted errors then weigh by it"),
         OPT_SAMPLING(&o.sampling),
         OPT_MODEL_PARTS(&o.paths),
         OPT_GENERAL(&general),

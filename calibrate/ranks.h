@@ -2,14 +2,16 @@
 //
 // Ranks: several processes that share one calibration, started by mpirun or srun.
 //
-// Rank r takes prompts r, r + count, ...; ranges are maxima, so the result does not depend on how
-// many ranks there are. Without MPI, or when started plainly, there is one rank.
+// Rank r takes prompts r, r + count, ...; ranges are maxima and squares are added exactly, so the
+// result does not depend on how many ranks there are. Without MPI, or when started plainly, there
+// is one rank.
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "common/status.h"
+#include "ptq/channels.h"
 
 typedef struct oct_ranks {
     int rank, count;  // 0 and 1 when alone
@@ -26,3 +28,6 @@ oct_status oct_ranks_agree(const oct_ranks *ranks, oct_status status, oct_err *e
 
 // Every element becomes the largest over the ranks, on all of them.
 void oct_ranks_max(const oct_ranks *ranks, float *values, size_t n);
+
+// The squares and rows of all ranks, on all of them.
+void oct_ranks_sum(const oct_ranks *ranks, oct_channels *channels);

@@ -49,3 +49,29 @@ void oct_ranks_max(const oct_ranks *ranks, float *values, size_t n)
         MPI_Allreduce(MPI_IN_PLACE, values + at, (int)part, MPI_FLOAT, MPI_MAX, MPI_COMM_WORLD);
     }
 }
+
+static void merge_energies(void *others, void *sums, int *n, MPI_Datatype *type)
+{
+    for (int i = 0; i < *n; i++) {
+        oct_energy_merge((oct_energy *)sums + i, ((const oct_energy *)others)[i]);
+    }
+}
+
+// MPI's own sum knows no carry from the low half to the high one.
+void oct_ranks_sum(const oct_ranks *ranks, oct_channels *channels)
+{
+    MPI_Datatype energy;
+    MPI_Op merge;
+
+    if (ranks->count == 1) return;
+    MPI_Type_contiguous(2, MPI_UINT64_T, &energy);
+    MPI_Type_commit(&energy);
+    MPI_Op_create(merge_energies, 1, &merge);
+    for (size_t at = 0; at < channels->n; at += INT_MAX) {
+        const size_t part = channels->n - at < INT_MAX ? channels->n - at : INT_MAX;
+        MPI_Allreduce(MPI_IN_PLACE, channels->sums + at, (int)part, energy, merge, MPI_COMM_WORLD);
+    }
+    MPI_Op_free(&merge);
+    MPI_Type_free(&energy);
+    MPI_Allreduce(MPI_IN_PLACE, &channels->rows, 1, MPI_UINT64_T, MPI_SUM, MPI_COMM_WORLD);
+}

@@ -24,3 +24,7 @@ oct_status oct_ranks_agree(const oct_ranks *ranks, oct_status status, oct_err *e
 void oct_ranks_max(const oct_ranks *ranks, float *values, size_t n)
 {
 }
+
+void oct_ranks_sum(const oct_ranks *ranks, oct_channels *channels)
+{
+}

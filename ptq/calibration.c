@@ -20,7 +20,8 @@
 
 // ---- Reading.
 
-static const char *const root_keys[] = {"octavo_calibration", "model", "run", "layers", NULL};
+static const char *const root_keys[] = {"octavo_calibration", "model",  "run",
+                                        "channels_sha256",    "layers", NULL};
 static const char *const model_keys[] = {"denoiser_xxh3", NULL};
 static const char *const run_keys[] = {"prompts_sha256", "prompts", "sampler", "steps", "cfg",
                                        "width",          "height",  "seed",    NULL};
@@ -187,7 +188,53 @@ static oct_status get_all(oct_calibration *calibration, const cJSON *root, oct_e
         st = get_hex(model, "denoiser_xxh3", calibration->denoiser_xxh3, OCT_XXH128_HEX - 1, err);
     }
     if (!st) st = get_run(calibration, run, err);
+    if (!st && cJSON_HasObjectItem(root, "channels_sha256")) {
+        st =
+            get_hex(root, "channels_sha256", calibration->channels_sha256, OCT_SHA256_HEX - 1, err);
+    }
     if (!st) st = get_layers(calibration, layers, err);
+    return st;
+}
+
+// No mean is above the largest square; a little, for it was rounded.
+static oct_status check_means(const oct_calibration_layer *layer, oct_err *err)
+{
+    const oct_channels *channels = layer->channels;
+    const double most = 1.00001 * (double)layer->amax * (double)layer->amax;
+    char shown[200];
+
+    for (size_t i = 0; i < channels->n && channels->rows > 0; i++) {
+        const double mean = (double)oct_channels_mean(channels, i);
+        if (mean <= most) continue;
+        return oct_fail(err, OCT_EFORMAT,
+                        "layer '%s': channel %zu has mean square %g, but the layer's range is %g",
+                        oct_printable(layer->name, shown, sizeof shown), i, mean,
+                        (double)layer->amax);
+    }
+    return OCT_OK;
+}
+
+static const char *channels_path(oct_arena *arena, const char *path)
+{
+    return oct_arena_print(arena, "%s" OCT_CHANNELS_SUFFIX, path);
+}
+
+static oct_status load_channels(oct_calibration *calibration, const char *path, oct_err *err)
+{
+    const size_t n = calibration->n_layers;
+    oct_channels *channels = oct_arena_array(&calibration->arena, n, sizeof *channels);
+
+    const char *sidecar = channels_path(&calibration->arena, path);
+    for (size_t i = 0; i < n; i++) channels[i].layer = calibration->layers[i].name;
+    oct_status st =
+        oct_channels_load(sidecar, &calibration->arena, channels, n, calibration->denoiser_xxh3,
+                          calibration->channels_sha256, err);
+    calibration->channels = channels;
+    for (size_t i = 0; i < n && !st; i++) {
+        calibration->layers[i].channels = &channels[i];
+        st = check_means(&calibration->layers[i], err);
+        if (st) oct_wrap(err, st, "'%s'", sidecar);
+    }
     return st;
 }
 
@@ -204,6 +251,7 @@ static oct_status load(oct_calibration *calibration, const char *path, oct_err *
     st = oct_json_parse(text, bytes, &root, err);
     if (!st) st = get_all(calibration, root, err);
     if (st) oct_wrap(err, st, "'%s'", path);
+    if (!st && *calibration->channels_sha256) st = load_channels(calibration, path, err);
 
 out:
     cJSON_Delete(root);
@@ -278,6 +326,9 @@ static cJSON *new_document(const oct_calibration *calibration)
     cJSON_AddNumberToObject(run, "width", (double)calibration->width);
     cJSON_AddNumberToObject(run, "height", (double)calibration->height);
     cJSON_AddNumberToObject(run, "seed", (double)calibration->seed);
+    if (*calibration->channels_sha256) {
+        cJSON_AddStringToObject(root, "channels_sha256", calibration->channels_sha256);
+    }
     cJSON *layers = cJSON_AddObjectToObject(root, "layers");
     for (size_t i = 0; i < calibration->n_layers; i++) {
         const oct_calibration_layer *layer = &calibration->layers[i];
@@ -289,14 +340,27 @@ static cJSON *new_document(const oct_calibration *calibration)
     return root;
 }
 
+static oct_status save_channels(oct_calibration *calibration, const char *path, oct_err *err)
+{
+    oct_arena scratch = {0};
+
+    const oct_status st = oct_channels_save(channels_path(&scratch, path), calibration->channels,
+                                            calibration->n_layers, calibration->denoiser_xxh3,
+                                            calibration->channels_sha256, err);
+    oct_arena_deinit(&scratch);
+    return st;
+}
+
 oct_status oct_calibration_save(oct_calibration *calibration, const char *path, oct_err *err)
 {
+    oct_status st = calibration->channels ? save_channels(calibration, path, err) : OCT_OK;
+    if (st) return oct_wrap(err, st, "cannot save the calibration");
+
     cJSON *root = new_document(calibration);
     char *text = oct_json_print(root);
-
     const size_t bytes = strlen(text);
     oct_sha256_of(text, bytes, calibration->sha256);
-    const oct_status st = oct_file_write(path, text, bytes, err);
+    st = oct_file_write(path, text, bytes, err);
     free(text);
     cJSON_Delete(root);
     return st ? oct_wrap(err, st, "cannot save the calibration") : OCT_OK;

@@ -7,9 +7,12 @@
 //    "model": {"denoiser_xxh3": "..."},
 //    "run": {"prompts_sha256": "...", "prompts": 32, "sampler": "euler", "steps": 28, "cfg": 4.5,
 //            "width": 1024, "height": 1024, "seed": 0},
+//    "channels_sha256": "...",
 //    "layers": {"joint_blocks.0.x_block.attn.qkv":
 //        {"amax": 7.25, "cond": [..per step..], "uncond": [..per step..]}}}
 //
+// "channels_sha256" is there when the file beside it, of the same path and OCT_CHANNELS_SUFFIX, has
+// statistics per channel: see ptq/channels.h. It is then read too, and must be the one that is named.
 // "uncond" is empty without guidance. Ranges are binary32 values, printed with the fewest digits
 // that read back to the same bits. A seed above 2^53 does not fit a JSON number. "amax" is at least
 // the largest of the steps; 0 means that the layer saw nothing but zeros, and a plan treats it like
@@ -22,11 +25,13 @@
 #include "common/arena.h"
 #include "common/digest.h"
 #include "common/status.h"
+#include "ptq/channels.h"
 
 typedef struct oct_calibration_layer {
     const char *name;          // SAI layer name
     float amax;                // over everything
     float *cond, *uncond;      // [n_steps] each; uncond NULL without guidance
+    const oct_channels *channels;  // of its input; NULL: not recorded
 } oct_calibration_layer;
 
 typedef struct oct_calibration {
@@ -38,13 +43,17 @@ typedef struct oct_calibration {
     double cfg;
     oct_calibration_layer *layers;  // in layer order
     size_t n_layers;
+    const oct_channels *channels;   // [n_layers], theirs; NULL: not recorded
+    char channels_sha256[OCT_SHA256_HEX];  // after load or save; "" without
     char sha256[OCT_SHA256_HEX];    // of the file's bytes, after load or save
 } oct_calibration;
 
 // Strict: unknown keys, duplicate layers, negative, zero-length or non-finite values are
-// OCT_EFORMAT naming file and layer; another version is OCT_EUNSUPPORTED. On failure `calibration`
-// is left empty.
+// OCT_EFORMAT naming file and layer, and so is a channel whose mean square is beyond the layer's
+// range; another version is OCT_EUNSUPPORTED. On failure `calibration` is left empty.
 oct_status oct_calibration_load(oct_calibration *calibration, const char *path, oct_err *err);
+
+// The channels go first, so that a file that is there never names one that is not.
 oct_status oct_calibration_save(oct_calibration *calibration, const char *path, oct_err *err);
 void oct_calibration_deinit(oct_calibration *calibration);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Observers. An integer maximum of magnitudes: order and threads cannot change it.
+// Observers. An integer maximum of magnitudes: order and threads cannot change it. Nor can they
+// change sums of squares: a channel is one thread's, and calls are added as whole numbers.
 #include "runtime/observe.h"
 
 #include <assert.h>
@@ -12,21 +13,43 @@
 #include "kernels/kernels.h"
 
 #define INFINITY_BITS 0x7f800000u
+#define TILE 128  // channels that are summed together
+
+static void end_without_memory(void)
+{
+    fputs("out of memory for an observer\n", stderr);
+    exit(3);
+}
 
 void oct_observer_init(oct_observer *observer, size_t n_layers, size_t n_steps)
 {
     assert(n_layers > 0 && n_steps > 0);
     *observer = (oct_observer){.n_layers = n_layers, .n_steps = n_steps};
     observer->amax = calloc(n_layers, 2 * n_steps * sizeof *observer->amax);
-    if (!observer->amax) {
-        fputs("out of memory for an observer\n", stderr);
-        exit(3);
+    if (!observer->amax) end_without_memory();
+}
+
+void oct_observer_add_channels(oct_observer *observer, const oct_denoiser *denoiser)
+{
+    assert(denoiser->n_layers == observer->n_layers && !observer->channels);
+    observer->channels = calloc(observer->n_layers, sizeof *observer->channels);
+    if (!observer->channels) end_without_memory();
+    for (size_t i = 0; i < observer->n_layers; i++) {
+        oct_channels *channels = &observer->channels[i];
+        const size_t n = (size_t)denoiser->layers[i].in_features;
+        *channels = (oct_channels){.layer = denoiser->layers[i].name, .n = n};
+        channels->sums = calloc(n, sizeof *channels->sums);
+        if (!channels->sums) end_without_memory();
     }
 }
 
 void oct_observer_deinit(oct_observer *observer)
 {
     free(observer->amax);
+    for (size_t i = 0; observer->channels && i < observer->n_layers; i++) {
+        free(observer->channels[i].sums);
+    }
+    free(observer->channels);
     *observer = (oct_observer){0};
 }
 
@@ -42,6 +65,24 @@ static float absmax(const float *x, size_t rows, size_t cols)
     return oct_f32_from_bits(max < INFINITY_BITS ? max : INFINITY_BITS);
 }
 
+static void add_squares(oct_channels *channels, const float *x, size_t rows, size_t cols)
+{
+    assert(cols == channels->n);
+#pragma omp parallel for schedule(static) if (rows * cols > 65536)
+    for (size_t first = 0; first < cols; first += TILE) {
+        const size_t n = cols - first < TILE ? cols - first : TILE;
+        double sums[TILE] = {0};
+        for (size_t row = 0; row < rows; row++) {
+            for (size_t i = 0; i < n; i++) {
+                const double value = (double)x[row * cols + first + i];
+                sums[i] += value * value;
+            }
+        }
+        for (size_t i = 0; i < n; i++) oct_energy_add(&channels->sums[first + i], sums[i]);
+    }
+    channels->rows += rows;
+}
+
 static void raise_to(float *amax, float value)
 {
     if (value > *amax) *amax = value;
@@ -53,6 +94,7 @@ void oct_observe(oct_observer *observer, int layer, const float *x, size_t rows,
     assert((size_t)layer < observer->n_layers);
     assert(observer->branch == 0 || observer->branch == 1);
 
+    if (observer->channels) add_squares(&observer->channels[layer], x, rows, cols);
     float *steps =
         observer->amax + ((size_t)layer * 2 + (size_t)observer->branch) * observer->n_steps;
     if (observer->step == -1) {

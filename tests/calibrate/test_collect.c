@@ -107,6 +107,44 @@ static void the_same_run_gives_the_same_bytes_on_any_number_of_threads(void)
     CHECK(first_bytes == second_bytes && memcmp(first, second, first_bytes) == 0);
 }
 
+// Of layers that see every token of every step in both branches.
+static void channels_are_recorded_when_asked_for(void)
+{
+    oct_collect_options options = options_for("channels.json");
+    const int threads = omp_get_max_threads();
+    oct_calibration calibration = {0};
+    size_t first_bytes = 0, second_bytes = 0, n_image = 0;
+    oct_err err = {0};
+
+    options.has_channels = true;
+    CHECK(collect(&options, &err) == OCT_OK);
+    CHECK(oct_calibration_load(&calibration, options.out, &err) == OCT_OK);
+    CHECK_TEXT(err.text, "");
+    for (size_t i = 0; i < calibration.n_layers; i++) {
+        const oct_calibration_layer *layer = &calibration.layers[i];
+        double largest = 0;
+        CHECK(layer->channels && layer->channels->rows > 0);
+        for (size_t c = 0; c < layer->channels->n; c++) {
+            largest = fmax(largest, (double)oct_channels_mean(layer->channels, c));
+        }
+        CHECK(largest > 0 && largest <= (double)layer->amax * (double)layer->amax);
+        if (!strstr(layer->name, "x_block.attn.qkv")) continue;
+        n_image++;
+        CHECK(layer->channels->rows == 3 * 2 * 2 * (64 / 16) * (64 / 16));
+    }
+    CHECK(n_image == 2);
+    oct_calibration_deinit(&calibration);
+
+    omp_set_num_threads(1);
+    options.out = in_scratch("channels1.json");
+    CHECK(collect(&options, NULL) == OCT_OK);
+    omp_set_num_threads(threads);
+    const char *first = read_all("channels.json" OCT_CHANNELS_SUFFIX, &first_bytes);
+    const char *second = read_all("channels1.json" OCT_CHANNELS_SUFFIX, &second_bytes);
+    CHECK(first_bytes == second_bytes && memcmp(first, second, first_bytes) == 0);
+    CHECK(!oct_path_exists(in_scratch("calibration.json" OCT_CHANNELS_SUFFIX)));
+}
+
 static void more_prompts_never_lower_a_range(void)
 {
     oct_collect_options options = options_for("one.json");
@@ -173,6 +211,7 @@ int main(void)
     make_inputs();
     RUN(every_layer_has_a_range_per_step_and_branch);
     RUN(the_same_run_gives_the_same_bytes_on_any_number_of_threads);
+    RUN(channels_are_recorded_when_asked_for);
     RUN(more_prompts_never_lower_a_range);
     RUN(without_guidance_there_is_one_branch);
     RUN(an_infinite_input_names_its_layer);

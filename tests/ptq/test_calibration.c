@@ -88,7 +88,7 @@ static oct_calibration make(float *ranges, size_t n)
     snprintf(calibration.prompts_sha256, OCT_SHA256_HEX, "%064d", 6);
     calibration.layers = oct_arena_array(&calibration.arena, 1, sizeof *calibration.layers);
     calibration.layers[0] =
-        (oct_calibration_layer){"joint_blocks.0.x_block.mlp.fc2", FLT_MAX, ranges, ranges};
+        (oct_calibration_layer){"joint_blocks.0.x_block.mlp.fc2", FLT_MAX, ranges, ranges, NULL};
     return calibration;
 }
 

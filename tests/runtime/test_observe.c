@@ -92,6 +92,32 @@ static void many_rows_are_split_among_threads(void)
     free(x);
 }
 
+static void squares_are_summed_per_channel_over_steps_and_branches(void)
+{
+    enum { ROWS = 700, COLS = 300 };
+    oct_layer layers[] = {{.name = "a", .in_features = 1}, {.name = "b", .in_features = COLS}};
+    const oct_denoiser denoiser = {.layers = layers, .n_layers = 2};
+    float *x = calloc(ROWS * COLS, sizeof *x);
+    oct_observer observer = {0};
+
+    for (size_t i = 0; i < ROWS * COLS; i++) x[i] = (float)(i % COLS) * (i % 2 ? -0.5f : 0.5f);
+    oct_observer_init(&observer, 2, 3);
+    oct_observer_add_channels(&observer, &denoiser);
+    oct_observe(&observer, 1, x, ROWS, COLS);
+    observer.branch = 1;
+    observer.step = 2;
+    oct_observe(&observer, 1, x, 100, COLS);
+    const oct_channels *channels = &observer.channels[1];
+    CHECK_TEXT(channels->layer, "b");
+    CHECK(channels->n == COLS && channels->rows == ROWS + 100);
+    CHECK(observer.channels[0].rows == 0 && observer.channels[0].sums[0].low == 0);
+    for (size_t i = 0; i < COLS; i++) {
+        CHECK(oct_channels_mean(channels, i) == 0.25f * (float)(i * i));
+    }
+    oct_observer_deinit(&observer);
+    free(x);
+}
+
 int main(void)
 {
     RUN(one_step_sees_the_largest_magnitude_of_all_rows);
@@ -100,5 +126,6 @@ int main(void)
     RUN(nan_counts_as_infinity);
     RUN(no_observer_and_no_layer_are_fine);
     RUN(many_rows_are_split_among_threads);
+    RUN(squares_are_summed_per_channel_over_steps_and_branches);
     return test_end();
 }
