@@ -80,9 +80,8 @@ oct_status oct_device_adopt_f32(oct_device *device, float **values, size_t n, co
 
     if (!*values) return OCT_OK;
     const oct_status st = device->ops->alloc(device, &moved, n * sizeof **values, what, err);
-    if (st) return st;
-    device->ops->write(device, moved, *values, n * sizeof **values);
+    if (!st) device->ops->write(device, moved, *values, n * sizeof **values);
     free(*values);
     *values = moved;
-    return OCT_OK;
+    return st;
 }

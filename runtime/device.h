@@ -226,6 +226,6 @@ oct_status oct_device_open_cuda(oct_device **device, const oct_device_request *r
 oct_device *oct_device_cpu(void);                // the one CPU device, never closed
 
 // Move *values, malloc'ed numbers of the host, to the device; release() frees them. NULL stays.
-// `what` as for alloc().
+// `what` as for alloc(). On failure they are freed and *values is NULL.
 oct_status oct_device_adopt_f32(oct_device *device, float **values, size_t n, const char *what,
                                 oct_err *err);

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The MMDiT from inside: its parts and what lives between begin and end. For mmdit.c and its test.
+// The MMDiT from inside: its parts and what lives between begin and end. For mmdit_load.c (parts),
+// mmdit_begin.c (the run, and what is computed once), mmdit.c (a pass) and their test.
 //
 // S image tokens, L context tokens of a branch, T = S + L, h hidden, N steps.
 #pragma once
 
 #include "runtime/mmdit.h"
 
-#define OCT_MMDIT_HEAD 64
-
 typedef struct oct_mmdit_attention {
     oct_linear *qkv, *proj;        // proj: NULL for the context of the last block
-    float *norm_q, *norm_k;        // [64], owned; NULL in models without qk-norm
+    float *norm_q, *norm_k;        // [64] on the device, owned; NULL in models without qk-norm
 } oct_mmdit_attention;
 
 typedef struct oct_mmdit_stream {  // an x_block or a context_block
@@ -31,45 +30,60 @@ typedef struct oct_mmdit_parts {
     oct_linear *final_modulation, *final;
 } oct_mmdit_parts;
 
-typedef struct oct_mmdit_modulation {  // of one block, all steps; views into oct_mmdit_run.block
-    float *x;                      // [N][6 h], dual [N][9 h]
-    float *context;                // [N][6 h], last block [N][2 h]
-} oct_mmdit_modulation;
+typedef struct oct_mmdit_offsets { // of a block's modulation in that of a step
+    size_t x;                      // [6 h], dual [9 h]
+    size_t context;                // [6 h], last block [2 h]
+} oct_mmdit_offsets;
 
-typedef struct oct_mmdit_branch {  // views likewise
+typedef struct oct_mmdit_branch {  // views into oct_mmdit_run.block
     size_t context_tokens;         // L
     float *context;                // [L][h], embedded
     float *c;                      // [N][h], conditioning vectors before SiLU
-    float *final;                  // [N][2 h]
-    oct_mmdit_modulation *blocks;  // [depth], owned
+    float *modulation;             // [N][modulation_width]
 } oct_mmdit_branch;
+
+typedef struct oct_mmdit_tokens {  // one stream's way through a block, n tokens
+    float *residual;               // F32 [n][h]
+    void *input;                   // operand [n][h] of qkv and fc1
+    void *attended;                // operand [n][h]
+    void *hidden;                  // operand of fc2 [n][4 h]; the patch embedding's
+    void *scratch;                 // activation [n][4 h]; NULL on the CPU
+    void *y;                       // activation [n][h], or of the last layer's patches
+} oct_mmdit_tokens;
 
 typedef struct oct_mmdit_run {
     const oct_mmdit_inputs *inputs;
     size_t grid_height, grid_width, image_tokens;  // S = grid_height * grid_width
     size_t context_tokens;         // the larger L
     size_t n_branches;
+    oct_mmdit_offsets *offsets;    // [depth], owned
+    size_t final_offset;           // of the last layer's modulation, [2 h]
+    size_t modulation_width;       // of a step: all blocks, then the last layer
+    void *block;                   // all device memory of this run, owned; the rest are views
     oct_mmdit_branch branches[2];
-    float *block;                  // all memory of this run, owned; the rest are views
+    float *current;                // [modulation_width], of the step that runs
     float *position;               // [S][h]
-    float *features;               // [N][256]
-    float *hidden;                 // [N][h]
     float *modulated;              // [N][h], SiLU of c
-    float *pooled[2];              // [h]
-    float *x;                      // [S][h], residual stream
-    float *context;                // [L][h], residual stream
-    float *narrow;                 // [max(S, L)][h]: layer inputs and projections
-    float *wide;                   // [T][3 h] or [max(S, L)][4 h]: q, k, v; feed-forward
-    float *attended;               // [T][h]
-    float *attended2;              // [S][h] when a block is dual
+    float *pooled;                 // [h]
+    float *raw;                    // what is embedded, before it is an operand
+    void *embedded[2];             // operands of embedders: as `raw`; [N][h]
+    void *embed_scratch;           // activation [N][h]; NULL on the CPU
+    float *rows;                   // [N][widest modulation]
+    oct_mmdit_tokens image, text;
+    void *qkv;                     // activation [T][3 h]
+    void *attended2;               // operand [S][h] when a block is dual
 } oct_mmdit_run;
 
 // Timestep features in binary32, in the rounding order of Stability-AI/sd3.5: cosines, then sines.
-// out: [n][2 * half].
+// out: [n][2 * half], on the host.
 void oct_mmdit_time_features(float *out, const float *timesteps, size_t n, size_t half);
 
-// The stages of oct_mmdit_forward(): latent to run->x; run->context from the branch; one block on
-// both; run->x to velocity.
+// Tell the observer what runs now.
+void oct_mmdit_observe_as(const oct_mmdit *mmdit, int branch, int step);
+
+// The stages of oct_mmdit_forward(): choose a step and branch; latent to run->image.residual and
+// the branch's context to run->text.residual; one block on both; run->image.residual to velocity.
+void oct_mmdit_select(oct_mmdit *mmdit, size_t step, int branch);
 void oct_mmdit_enter(oct_mmdit *mmdit, const float *latent, int branch);
-void oct_mmdit_block_run(oct_mmdit *mmdit, int block, size_t step, int branch);
-void oct_mmdit_leave(oct_mmdit *mmdit, float *velocity, size_t step, int branch);
+void oct_mmdit_block_run(oct_mmdit *mmdit, int block, int branch);
+void oct_mmdit_leave(oct_mmdit *mmdit, float *velocity);

@@ -1,22 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The three phases of a picture, and the sampling loop with guidance.
+// The three phases of a picture; the second one is in pipeline_sample.c.
 #include "runtime/pipeline.h"
 
-#include <assert.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "kernels/ops.h"
-#include "runtime/noise.h"
-#include "runtime/options.h"
-
-#define DOWNSCALE 8  // pixels of a latent's side
-#define SHIFT 3.0    // of all SD3.5 models
 
 static oct_status check_architecture(const oct_pipeline *pipeline, oct_err *err)
 {
@@ -31,7 +23,7 @@ static oct_status check_architecture(const oct_pipeline *pipeline, oct_err *err)
 
 oct_status oct_pipeline_open(oct_pipeline *pipeline, const oct_model_paths *paths, oct_err *err)
 {
-    *pipeline = (oct_pipeline){.tokenizers = paths->tokenizers};
+    *pipeline = (oct_pipeline){.device = oct_device_cpu(), .tokenizers = paths->tokenizers};
     oct_status st = oct_source_open(&pipeline->source, paths, err);
     if (!st) st = oct_denoiser_init(&pipeline->denoiser, &pipeline->source, err);
     if (!st) st = check_architecture(pipeline, err);
@@ -66,8 +58,8 @@ oct_status oct_pipeline_load_denoiser(oct_pipeline *pipeline, const oct_plan *pl
 {
     const double start = oct_now_s();
     oct_pipeline_unload_denoiser(pipeline);
-    const oct_status st =
-        oct_mmdit_load(&pipeline->mmdit, &pipeline->source, &pipeline->denoiser, plan, err);
+    const oct_status st = oct_mmdit_load(&pipeline->mmdit, pipeline->device, &pipeline->source,
+                                         &pipeline->denoiser, plan, err);
     if (st) return st;
     pipeline->has_mmdit = true;
     oct_verbose("loaded the denoiser, %zu layers, in %.1f s", pipeline->denoiser.n_layers,
@@ -81,148 +73,6 @@ void oct_pipeline_unload_denoiser(oct_pipeline *pipeline)
     pipeline->has_mmdit = false;
 }
 
-// ---- Sampling.
-
-static bool is_guided(const oct_sample_params *params)
-{
-    return params->cfg > 1;
-}
-
-oct_status oct_sample_check(const oct_pipeline *pipeline, const oct_sample_params *params,
-                            oct_err *err)
-{
-    const size_t unit = DOWNSCALE * pipeline->denoiser.patch;
-    const size_t side = unit * pipeline->denoiser.table_side;
-    const size_t width = params->width, height = params->height;
-
-    if (width == 0 || height == 0 || width % unit != 0 || height % unit != 0) {
-        return oct_fail(err, OCT_EUSAGE, "size %zux%zu is not a multiple of %zu", width, height,
-                        unit);
-    }
-    if (width > side || height > side) {
-        return oct_fail(err, OCT_EUSAGE, "size %zux%zu is larger than the model's %zux%zu", width,
-                        height, side, side);
-    }
-    if (params->steps < 1 || params->steps > OCT_STEPS_MAX) {
-        return oct_fail(err, OCT_EUSAGE, "%zu steps are not in 1..%d", params->steps,
-                        OCT_STEPS_MAX);
-    }
-    return OCT_OK;
-}
-
-typedef struct latents {
-    size_t n;
-    float *block;                    // all of them, owned
-    float *cond, *uncond, *skipped;  // [n] velocities
-    float *denoised, *previous;      // [n]
-} latents;
-
-static oct_status latents_init(latents *l, size_t n, oct_err *err)
-{
-    l->n = n;
-    l->block = calloc(5 * n, sizeof *l->block);
-    if (!l->block) return oct_fail(err, OCT_ENOMEM, "out of memory for a latent of %zu numbers", n);
-    l->cond = l->block;
-    l->uncond = l->block + n;
-    l->skipped = l->block + 2 * n;
-    l->denoised = l->block + 3 * n;
-    l->previous = l->block + 4 * n;
-    return OCT_OK;
-}
-
-static void run_step(oct_mmdit *mmdit, const oct_sample_params *params, const oct_sampler *sampler,
-                     latents *l, float *latent, size_t step)
-{
-    const bool skips = params->slg_blocks &&
-                       oct_slg_is_active(step, params->steps, params->slg_start, params->slg_stop);
-    oct_step_factors factors = oct_sampler_factors(sampler, step);
-
-    factors.cfg = (float)params->cfg;
-    factors.slg = (float)params->slg_scale;
-    oct_mmdit_forward(mmdit, l->cond, latent, step, 0, NULL);
-    if (skips) oct_mmdit_forward(mmdit, l->skipped, latent, step, 0, params->slg_blocks);
-    if (is_guided(params)) oct_mmdit_forward(mmdit, l->uncond, latent, step, 1, NULL);
-    oct_sampler_step(&(oct_sampler_args){
-        .x = latent,
-        .cond = l->cond,
-        .uncond = is_guided(params) ? l->uncond : NULL,
-        .skipped = skips ? l->skipped : NULL,
-        .denoised = sampler->kind == OCT_SAMPLER_EULER ? NULL : l->denoised,
-        .previous = l->previous,
-        .factors = &factors,
-        .n = l->n,
-    });
-    memcpy(l->previous, l->denoised, l->n * sizeof *l->previous);
-}
-
-static oct_status check_finite(const float *latent, size_t n, size_t step, oct_err *err)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (!isfinite(latent[i])) {
-            return oct_fail(err, OCT_EFORMAT, "the latent is no longer finite after step %zu",
-                            step + 1);
-        }
-    }
-    return OCT_OK;
-}
-
-static oct_status run_steps(oct_mmdit *mmdit, const oct_sample_params *params, oct_sampler *sampler,
-                            latents *l, float *latent, oct_err *err)
-{
-    oct_status st = OCT_OK;
-    for (size_t step = 0; step < params->steps && !st; step++) {
-        run_step(mmdit, params, sampler, l, latent, step);
-        st = check_finite(latent, l->n, step, err);
-        if (!st && params->on_step) {
-            st = params->on_step(params->context, step, sampler->sigmas[step + 1], latent, err);
-        }
-    }
-    return st;
-}
-
-static void draw_noise(float *latent, size_t n, uint64_t seed)
-{
-    oct_noise noise;
-    oct_noise_init(&noise, seed);
-    oct_noise_f32(&noise, latent, n);
-}
-
-oct_status oct_pipeline_sample(oct_pipeline *pipeline, const oct_sample_params *params,
-                               float *latent, oct_err *err)
-{
-    const size_t height = params->height / DOWNSCALE, width = params->width / DOWNSCALE;
-    oct_mmdit *mmdit = &pipeline->mmdit;
-    oct_sampler sampler = {0};
-    latents l = {0};
-
-    assert(pipeline->has_mmdit && params->positive && (params->negative || !is_guided(params)));
-    oct_status st = oct_sample_check(pipeline, params, err);
-    if (st) return st;
-    const size_t n = pipeline->denoiser.channels * height * width;
-    st = oct_sampler_init(&sampler, params->sampler, params->steps, SHIFT, err);
-    if (!st) st = latents_init(&l, n, err);
-    if (st) goto out;
-    const oct_mmdit_inputs inputs = {
-        .latent_height = height,
-        .latent_width = width,
-        .branches = {params->positive, is_guided(params) ? params->negative : NULL},
-        .timesteps = sampler.timesteps,
-        .steps = params->steps,
-        .observer = params->observer,
-        .is_last = params->is_last,
-    };
-    st = oct_mmdit_begin(mmdit, &inputs, err);
-    if (st) goto out;
-    draw_noise(latent, n, params->seed);
-    st = run_steps(mmdit, params, &sampler, &l, latent, err);
-    oct_mmdit_end(mmdit);
-
-out:
-    free(l.block);
-    oct_sampler_deinit(&sampler);
-    return st;
-}
-
 // ---- Decoding.
 
 static oct_status load_vae(oct_pipeline *pipeline, oct_err *err)
@@ -234,7 +84,7 @@ static oct_status load_vae(oct_pipeline *pipeline, oct_err *err)
     pipeline->has_vae = true;
     oct_verbose("loaded the VAE in %.1f s", oct_now_s() - start);
     if (pipeline->vae.latent_channels == pipeline->denoiser.channels &&
-        pipeline->vae.downscale == DOWNSCALE) {
+        pipeline->vae.downscale == OCT_DOWNSCALE) {
         return OCT_OK;
     }
     oct_vae_deinit(&pipeline->vae);
@@ -242,14 +92,14 @@ static oct_status load_vae(oct_pipeline *pipeline, oct_err *err)
     return oct_fail(err, OCT_EUNSUPPORTED,
                     "the VAE does not read latents of %zu channels and 1/%d "
                     "of the picture's side",
-                    (size_t)pipeline->denoiser.channels, DOWNSCALE);
+                    (size_t)pipeline->denoiser.channels, OCT_DOWNSCALE);
 }
 
 oct_status oct_pipeline_decode(oct_pipeline *pipeline, const float *latent, size_t width,
                                size_t height, oct_image *image, oct_err *err)
 {
     const size_t pixels = width * height;
-    const size_t n = pipeline->denoiser.channels * pixels / (DOWNSCALE * DOWNSCALE);
+    const size_t n = pipeline->denoiser.channels * pixels / (OCT_DOWNSCALE * OCT_DOWNSCALE);
 
     oct_status st = load_vae(pipeline, err);
     if (st) return st;
@@ -260,7 +110,8 @@ oct_status oct_pipeline_decode(oct_pipeline *pipeline, const float *latent, size
         goto out;
     }
     oct_latent_to_vae(&pipeline->vae, z, latent, n);
-    st = oct_vae_decode(&pipeline->vae, z, height / DOWNSCALE, width / DOWNSCALE, planar, err);
+    st = oct_vae_decode(&pipeline->vae, z, height / OCT_DOWNSCALE, width / OCT_DOWNSCALE, planar,
+                        err);
     if (!st) st = oct_image_init(image, width, height, err);
     if (st) goto out;
     oct_image_from_planar(image, planar);

@@ -14,13 +14,17 @@
 #include "ptq/plan.h"
 #include "ptq/source.h"
 #include "runtime/conditioning.h"
+#include "runtime/device.h"
 #include "runtime/image.h"
 #include "runtime/mmdit.h"
 #include "runtime/observe.h"
 #include "runtime/sampler.h"
 #include "runtime/vae.h"
 
+#define OCT_DOWNSCALE 8  // pixels of a latent's side
+
 typedef struct oct_pipeline {
+    oct_device *device;          // borrowed; the CPU until somebody sets another, before encoding
     oct_source source;
     oct_denoiser denoiser;
     oct_mmdit mmdit;             // loaded between load and unload

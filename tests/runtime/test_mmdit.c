@@ -73,7 +73,7 @@ static bool open_model(model *m, const char *name)
     *m = (model){0};
     oct_status st = oct_source_open(&m->source, &(oct_model_paths){.model = path_of(name)}, &err);
     if (!st) st = oct_denoiser_init(&m->denoiser, &m->source, &err);
-    if (!st) st = oct_mmdit_load(&m->mmdit, &m->source, &m->denoiser, NULL, &err);
+    if (!st) st = oct_mmdit_load(&m->mmdit, oct_device_cpu(), &m->source, &m->denoiser, NULL, &err);
     CHECK_TEXT(err.text, "");
     for (size_t b = 0; b < 2; b++) {
         m->conditionings[b] = (oct_conditioning){.context = contexts[b],
@@ -109,15 +109,16 @@ static void run_stages(model *m, stages *s)
     for (int b = 0; b < 2; b++) {
         const oct_mmdit_run *run = m->mmdit.run;
         memcpy(s->c[b], run->branches[b].c + b * HIDDEN, sizeof s->c[b]);
+        oct_mmdit_select(&m->mmdit, (size_t)b, b);
         oct_mmdit_enter(&m->mmdit, latents[b], b);
-        memcpy(s->x0[b], run->x, sizeof s->x0[b]);
-        memcpy(s->context0[b], run->context, sizeof s->context0[b]);
-        oct_mmdit_block_run(&m->mmdit, 0, (size_t)b, b);
-        memcpy(s->x1[b], run->x, sizeof s->x1[b]);
-        memcpy(s->context1[b], run->context, sizeof s->context1[b]);
-        oct_mmdit_block_run(&m->mmdit, 1, (size_t)b, b);
-        memcpy(s->x2[b], run->x, sizeof s->x2[b]);
-        oct_mmdit_leave(&m->mmdit, s->v[b], (size_t)b, b);
+        memcpy(s->x0[b], run->image.residual, sizeof s->x0[b]);
+        memcpy(s->context0[b], run->text.residual, sizeof s->context0[b]);
+        oct_mmdit_block_run(&m->mmdit, 0, b);
+        memcpy(s->x1[b], run->image.residual, sizeof s->x1[b]);
+        memcpy(s->context1[b], run->text.residual, sizeof s->context1[b]);
+        oct_mmdit_block_run(&m->mmdit, 1, b);
+        memcpy(s->x2[b], run->image.residual, sizeof s->x2[b]);
+        oct_mmdit_leave(&m->mmdit, s->v[b]);
     }
 }
 
@@ -228,9 +229,10 @@ static void a_skipped_block_leaves_both_streams_alone(void)
     model m;
     if (!open_model(&m, "model.safetensors")) return;
     CHECK(oct_mmdit_begin(&m.mmdit, &m.inputs, NULL) == OCT_OK);
+    oct_mmdit_select(&m.mmdit, 0, 0);
     oct_mmdit_enter(&m.mmdit, latents[0], 0);
-    oct_mmdit_block_run(&m.mmdit, 1, 0, 0);
-    oct_mmdit_leave(&m.mmdit, want, 0, 0);
+    oct_mmdit_block_run(&m.mmdit, 1, 0);
+    oct_mmdit_leave(&m.mmdit, want);
     oct_mmdit_forward(&m.mmdit, v, latents[0], 0, 0, first);
     CHECK(memcmp(v, want, sizeof v) == 0);
     close_model(&m);
