@@ -35,7 +35,13 @@ static oct_status open_inputs(oct_collection *collection, oct_err *err)
     if (st) return st;
     const oct_sample_params params =
         oct_job_params(&collection->jobs.items[0], &options->sampling, NULL);
-    return oct_sample_check(&collection->pipeline, &params, err);
+    st = oct_sample_check(&collection->pipeline, &params, err);
+    if (!st) {
+        st = oct_device_options_open(&collection->device, &options->device,
+                                     &collection->pipeline.denoiser, err);
+    }
+    collection->pipeline.device = collection->device;
+    return st;
 }
 
 // A place that cannot be written is better known now than after hours.
@@ -68,6 +74,7 @@ void oct_collection_close(oct_collection *collection)
     oct_observer_deinit(&collection->observer);
     oct_jobs_deinit(&collection->jobs);
     oct_pipeline_close(&collection->pipeline);
+    oct_device_close(collection->device);
     oct_prompts_deinit(&collection->prompts);
     *collection = (oct_collection){0};
 }
@@ -111,6 +118,7 @@ static oct_status sample(oct_collection *collection, oct_err *err)
         }
         st = sample_all(collection, latent, err);
     }
+    collection->executed = oct_pipeline_executed(pipeline);
     oct_pipeline_unload_denoiser(pipeline);
     free(latent);
     return st;

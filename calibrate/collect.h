@@ -22,6 +22,7 @@ typedef struct oct_collect_options {  // as given
     uint64_t limit;
     const char *out;
     oct_sampling_options sampling;
+    oct_device_options device;
     uint64_t seed;
     bool has_channels;  // record squares per input channel as well
 } oct_collect_options;
@@ -30,9 +31,11 @@ typedef struct oct_collection {  // a run and all that it owns
     const oct_collect_options *options;
     oct_ranks ranks;  // this process among those that share the run
     oct_prompts prompts;
+    oct_device *device;
     oct_pipeline pipeline;
     oct_jobs jobs;
     oct_observer observer;
+    oct_executed executed;  // after run
     oct_calibration calibration;  // after run; points into the observer
 } oct_collection;
 

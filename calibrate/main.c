@@ -11,6 +11,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "kernels/kernels.h"
+#include "runtime/describe.h"
 
 static void print_json(const oct_collection *collection, double elapsed_s)
 {
@@ -25,6 +26,8 @@ static void print_json(const oct_collection *collection, double elapsed_s)
     oct_json_add_count(root, "layers", collection->calibration.n_layers);
     oct_json_add_count(root, "prompts", collection->jobs.count);
     oct_json_add_count(root, "steps", collection->calibration.steps);
+    oct_json_add_executed(root, &collection->executed);
+    oct_json_add_device(root, collection->device);
     oct_json_add_count(root, "peak_memory_bytes", oct_peak_memory_bytes());
     cJSON_AddNumberToObject(root, "elapsed_s", round(elapsed_s * 1000) / 1000);
 
@@ -36,6 +39,7 @@ static oct_status run(const oct_collect_options *options, const oct_ranks *ranks
 {
     const double start_s = oct_now_s();
     oct_collection collection;
+    char layers[128];
 
     oct_status st = oct_collection_open(&collection, options, ranks, err);
     if (st) return st;
@@ -51,18 +55,22 @@ static oct_status run(const oct_collect_options *options, const oct_ranks *ranks
         }
         oct_note("peak memory %.2f GB, %.1f s in all", (double)oct_peak_memory_bytes() / 1e9,
                  elapsed_s);
+        oct_verbose("%s ran the layers as: %s", collection.device->name,
+                    oct_paths_text(&collection.executed, layers, sizeof layers));
         if (as_json) print_json(&collection, elapsed_s);
     }
     oct_collection_close(&collection);
     return st;
 }
 
-static oct_status check_options(oct_collect_options *options, oct_err *err)
+static oct_status check_options(oct_collect_options *options, const oct_general *general,
+                                oct_err *err)
 {
     oct_status st = oct_option_required("model", options->paths.model, err);
     if (!st) st = oct_option_required("prompts", options->prompts, err);
     if (!st) st = oct_option_required("out", options->out, err);
     if (!st) st = oct_sampling_check(&options->sampling, err);
+    if (!st) st = oct_device_options_check(&options->device, general->device, err);
     return st;
 }
 
@@ -84,7 +92,8 @@ int main(int argc, char **argv)
                  "scales by 'mse' and predicted errors then weigh by it"),
         OPT_SAMPLING(&o.sampling),
         OPT_MODEL_PARTS(&o.paths),
-        OPT_GENERAL(&general),
+        OPT_DEVICE(&o.device),
+        OPT_GENERAL_ON(&general, OCT_DEVICE_WORDS),
         OPT_END,
     };
     // clang-format on
@@ -100,6 +109,7 @@ int main(int argc, char **argv)
                      "--tokenizers tokenizers --prompts prompts.jsonl --cfg 5 --steps 40 "
                      "--out calibration.json"},
         .opts = opts,
+        .checks_device = true,
     };
     oct_err err;
     oct_ranks ranks;
@@ -114,7 +124,7 @@ int main(int argc, char **argv)
     }
     if (!st) st = oct_general_apply(&cli, &general, &err);
     if (!st) oct_kernels_select(general.cpu);
-    if (!st) st = check_options(&o, &err);
+    if (!st) st = check_options(&o, &general, &err);
     if (!st) {
         o.seed = general.seed;
         st = run(&o, &ranks, general.json, &err);

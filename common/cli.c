@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include <omp.h>
 
@@ -365,10 +366,10 @@ static bool is_one_of(const char *word, const char *const *known)
     return false;
 }
 
-static oct_status check_general(const oct_general *general, oct_err *err)
+static oct_status check_general(const oct_cli *cli, const oct_general *general, oct_err *err)
 {
     static const char *const levels[] = {"c", "avx2", "avx512", NULL};
-    static const char *const devices[] = {"auto", "cpu", "cuda", NULL};
+    static const char *const devices[] = {"auto", "cpu", NULL};
     const char *cpu = general->cpu, *device = general->device;
 
     if (general->quiet && general->verbose) {
@@ -381,18 +382,15 @@ static oct_status check_general(const oct_general *general, oct_err *err)
     if (cpu && !is_one_of(cpu, levels)) {
         return oct_fail(err, OCT_EUSAGE, "option '--cpu' needs c, avx2 or avx512, not '%s'", cpu);
     }
-    if (device && !is_one_of(device, devices)) {
+    if (device && !cli->checks_device && !is_one_of(device, devices)) {
         return oct_fail(err, OCT_EUSAGE, "option '--device' needs auto or cpu, not '%s'", device);
-    }
-    if (device && strcmp(device, "cuda") == 0) {
-        return oct_fail(err, OCT_EDEVICE, "this build has no CUDA runtime");
     }
     return OCT_OK;
 }
 
 oct_status oct_general_apply(const oct_cli *cli, const oct_general *general, oct_err *err)
 {
-    const oct_status st = check_general(general, err);
+    const oct_status st = check_general(cli, general, err);
     if (st) return st;
 
     oct_log_init(cli->tool, general->quiet     ? OCT_LOG_QUIET
@@ -419,4 +417,32 @@ int oct_cli_finish(const oct_cli *cli, oct_status status, const oct_err *err)
         if (status == OCT_EUSAGE) fprintf(stderr, "Try 'octavo-%s --help'.\n", cli->tool);
     }
     return oct_exit_code(status);
+}
+
+// Sizes.
+
+static uint64_t find_unit(const char *name)
+{
+    static const char letters[] = "KMGT";
+    const char *letter = *name ? strchr(letters, *name & ~0x20) : NULL;
+    const bool is_binary = letter && (name[1] == 'i' || name[1] == 'I');
+    uint64_t unit = 1;
+
+    if (!letter) return 0;
+    const char *rest = name + 1 + is_binary;
+    if (strcasecmp(rest, "B") != 0 && (*rest || is_binary)) return 0;
+    for (ptrdiff_t i = letter - letters; i >= 0; i--) unit *= is_binary ? 1024 : 1000;
+    return unit;
+}
+
+bool oct_bytes_parse(const char *text, uint64_t *bytes)
+{
+    uint64_t count = 0;
+
+    for (; *text >= '0' && *text <= '9'; text++) {
+        if (__builtin_mul_overflow(count, 10, &count)) return false;
+        if (__builtin_add_overflow(count, (uint64_t)(*text - '0'), &count)) return false;
+    }
+    const uint64_t unit = find_unit(text);
+    return count && unit && !__builtin_mul_overflow(count, unit, bytes);
 }

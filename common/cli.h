@@ -56,16 +56,18 @@ typedef struct oct_general {  // options that every tool has
     bool json, quiet, verbose, no_progress;
     uint64_t threads;         // 0: all cores
     const char *cpu;          // NULL: best; else "c", "avx2" or "avx512": at most that
-    const char *device;       // NULL or "auto", "cpu", "cuda"
+    const char *device;       // NULL or "auto", "cpu"; more where the tool checks it
     uint64_t seed;
 } oct_general;
 
-#define OPT_GENERAL(g)                                                                             \
+// For tools that run on the CPU alone; OPT_GENERAL_ON: `devices` says what --device may be.
+#define OPT_GENERAL(g) OPT_GENERAL_ON(g, "auto or cpu (default: auto)")
+#define OPT_GENERAL_ON(g, devices)                                                                 \
     OPT_GROUP("General"),                                                                          \
     OPT_COUNT("seed", "N", &(g)->seed, "seed of everything random (default: 0)"),                  \
     OPT_COUNT("threads", "N", &(g)->threads, "worker threads, 0 for all cores (default: 0)"),      \
     OPT_TEXT("cpu", "LEVEL", &(g)->cpu, "use at most c, avx2 or avx512 (default: the best here)"), \
-    OPT_TEXT("device", "NAME", &(g)->device, "auto or cpu (default: auto)"),                       \
+    OPT_TEXT("device", "NAME", &(g)->device, devices),                                             \
     OPT_FLAG("json", &(g)->json, "print the result as one JSON object on stdout"),                 \
     OPT_FLAG("quiet", &(g)->quiet, "print errors and warnings only"),                              \
     OPT_FLAG("verbose", &(g)->verbose, "say more about what is done"),                             \
@@ -78,14 +80,19 @@ typedef struct oct_cli {
     const char *exit_1;         // what exit code 1 means, or NULL
     const char *examples[4];    // at least two real ones, then NULL
     const oct_opt *opts;
+    bool checks_device;         // the tool itself; else --device is auto or cpu
 } oct_cli;
 
 // Fill in the variables. `*is_done` is set when --help or --version was printed: exit 0 then.
 oct_status oct_cli_parse(const oct_cli *cli, int argc, char **argv, bool *is_done, oct_err *err);
 
-// Set up log, progress, threads and signals as the general options say. Checks --cpu and --device:
-// wrong words are OCT_EUSAGE; a device that this build cannot use is OCT_EDEVICE.
+// Set up log, progress, threads and signals as the general options say. OCT_EUSAGE when --cpu or
+// --device has a wrong word.
 oct_status oct_general_apply(const oct_cli *cli, const oct_general *general, oct_err *err);
+
+// "500M", "2GB", "2GiB": a whole number > 0 and K, M, G or T in either case, decimal as in
+// huggingface_hub unless "i" follows. False for anything else and beyond 64 bits.
+bool oct_bytes_parse(const char *text, uint64_t *bytes);
 
 // Print "tool: sentence" (and "Try 'octavo-tool --help'." after wrong usage) for a failure, nothing
 // for OCT_OK; return the exit code. A result that stdout did not take turns OCT_OK into a failure.

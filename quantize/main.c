@@ -77,7 +77,7 @@ static oct_status check_shard_size(quantize_job *job, oct_err *err)
                         "dialect '%s' is one file: option '--shard-size' is for dialect diffusers",
                         oct_dialect_name(job->dialect));
     }
-    if (!oct_shard_size_parse(size, &job->shard_bytes)) {
+    if (!oct_bytes_parse(size, &job->shard_bytes)) {
         return oct_fail(err, OCT_EUSAGE,
                         "option '--shard-size' needs a whole number with K, M, G or T, as 500M, "
                         "2GB or 2GiB, not '%s'",

@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "common/file.h"
 #include "common/json.h"
@@ -14,32 +13,6 @@
 #include "common/shard_index.h"
 
 #define OPEN SIZE_MAX  // in the shard that has no number yet
-
-static uint64_t find_unit(const char *name)
-{
-    static const char letters[] = "KMGT";
-    const char *letter = *name ? strchr(letters, *name & ~0x20) : NULL;
-    const bool is_binary = letter && (name[1] == 'i' || name[1] == 'I');
-    uint64_t unit = 1;
-
-    if (!letter) return 0;
-    const char *rest = name + 1 + is_binary;
-    if (strcasecmp(rest, "B") != 0 && (*rest || is_binary)) return 0;
-    for (ptrdiff_t i = letter - letters; i >= 0; i--) unit *= is_binary ? 1024 : 1000;
-    return unit;
-}
-
-bool oct_shard_size_parse(const char *text, uint64_t *bytes)
-{
-    uint64_t count = 0;
-
-    for (; *text >= '0' && *text <= '9'; text++) {
-        if (__builtin_mul_overflow(count, 10, &count)) return false;
-        if (__builtin_add_overflow(count, (uint64_t)(*text - '0'), &count)) return false;
-    }
-    const uint64_t unit = find_unit(text);
-    return count && unit && !__builtin_mul_overflow(count, unit, bytes);
-}
 
 static void close_shard(size_t *shard_of, size_t n, size_t shard)
 {

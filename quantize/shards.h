@@ -18,10 +18,6 @@ typedef struct oct_shards {
     const char *index;   // path of the index, whether it is written or not
 } oct_shards;
 
-// "500M", "2GB", "2GiB": a whole number > 0 and K, M, G or T in either case, decimal as in
-// huggingface_hub unless "i" follows. False for anything else and beyond 64 bits.
-bool oct_shard_size_parse(const char *text, uint64_t *bytes);
-
 // Give each of `n` tensors of bytes[i] its shard; returns their number. A shard is closed when the
 // next tensor would not fit. One that is larger than bytes_max stands alone, and does not close the
 // shard before it.

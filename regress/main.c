@@ -12,6 +12,7 @@
 #include "kernels/kernels.h"
 #include "regress/report.h"
 #include "regress/run.h"
+#include "runtime/describe.h"
 
 enum { EXIT_FAILS = 1 };
 
@@ -71,6 +72,7 @@ static void print_run(const oct_comparison *comparison, double elapsed_s, bool a
     cJSON_AddBoolToObject(root, "pass", oct_comparison_passes(comparison));
     oct_json_add_count(root, "prompts", comparison->jobs->count);
     cJSON_AddItemToObject(root, "candidates", oct_report_candidates(comparison));
+    oct_json_add_device(root, comparison->device);
     oct_json_add_count(root, "peak_memory_bytes", oct_peak_memory_bytes());
     cJSON_AddNumberToObject(root, "elapsed_s", round(elapsed_s * 1000) / 1000);
     oct_json_finish(root);
@@ -95,7 +97,8 @@ static oct_status run_all(oct_regress_options *options, bool as_json, bool *pass
 
 // ---- Options.
 
-static oct_status check_options(oct_regress_options *options, const oct_texts *pair, oct_err *err)
+static oct_status check_options(oct_regress_options *options, const oct_texts *pair,
+                                const oct_general *general, oct_err *err)
 {
     oct_status st = oct_gate_check(&options->gate, err);
     if (st) return st;
@@ -111,6 +114,7 @@ static oct_status check_options(oct_regress_options *options, const oct_texts *p
         st = oct_fail(err, OCT_EUSAGE, "option '--policies' or '--candidates' is missing");
     }
     if (!st) st = oct_sampling_check(&options->sampling, err);
+    if (!st) st = oct_device_options_check(&options->device, general->device, err);
     return st;
 }
 
@@ -142,7 +146,8 @@ int main(int argc, char **argv)
         OPT_SAMPLING(&o.sampling),
         OPT_SLG(&o.slg),
         OPT_MODEL_PARTS(&o.paths),
-        OPT_GENERAL(&general),
+        OPT_DEVICE(&o.device),
+        OPT_GENERAL_ON(&general, OCT_DEVICE_WORDS),
         OPT_END,
     };
     // clang-format on
@@ -157,6 +162,7 @@ int main(int argc, char **argv)
                      "--min-psnr-db 25",
                      "octavo-regress --compare reference.png candidate.png --json"},
         .opts = opts,
+        .checks_device = true,
     };
     oct_err err;
     bool is_done = false, passes = true;
@@ -165,7 +171,7 @@ int main(int argc, char **argv)
     if (!st && is_done) goto out;
     if (!st) st = oct_general_apply(&cli, &general, &err);
     if (!st) oct_kernels_select(general.cpu);
-    if (!st) st = check_options(&o, &pair, &err);
+    if (!st) st = check_options(&o, &pair, &general, &err);
     if (st) goto out;
     o.seed = general.seed;
     st = pair.count ? compare_pair(&pair, &o.gate, general.json, &passes, &err)

@@ -97,6 +97,10 @@ static void put_sampling(FILE *out, const oct_comparison *comparison)
     }
     end_fact(out);
 
+    begin_fact(out, "Device");
+    oct_put_escaped(out, comparison->device->name);
+    end_fact(out);
+
     begin_fact(out, "First seed");
     fprintf(out, "%" PRIu64, comparison->seed);
     end_fact(out);

@@ -44,6 +44,7 @@ static cJSON *run_json(const oct_comparison *comparison)
     cJSON_AddStringToObject(object, "prompts", comparison->prompts_name);
     cJSON_AddStringToObject(object, "prompts_sha256", comparison->prompts_sha256);
     oct_json_add_count(object, "prompt_count", comparison->jobs->count);
+    oct_json_add_device(object, comparison->device);
     oct_json_add_sampling(object, comparison->sampling, comparison->slg);
     oct_json_add_count(object, "seed", comparison->seed);
     cJSON_AddStringToObject(object, "negative", comparison->sampling->negative);

@@ -91,6 +91,19 @@ static oct_status check_sampling(const oct_regression *run, oct_err *err)
     return st;
 }
 
+// One for all, in the type of the reference.
+static oct_status open_device(oct_regression *run, oct_err *err)
+{
+    const oct_status st =
+        oct_device_options_open(&run->device, &run->options->device, &run->reference.denoiser, err);
+    if (st) return st;
+    run->reference.device = run->device;
+    for (size_t i = 0; i < run->comparison.n_candidates; i++) {
+        run->candidates[i].pipeline.device = run->device;
+    }
+    return OCT_OK;
+}
+
 static oct_status open_inputs(oct_regression *run, oct_regress_options *options, oct_err *err)
 {
     oct_status st = oct_prompts_load(&run->prompts, options->prompts, options->limit, err);
@@ -109,6 +122,7 @@ static oct_status open_inputs(oct_regression *run, oct_regress_options *options,
     }
     if (!st) st = open_candidates(run, err);
     if (!st) st = check_sampling(run, err);
+    if (!st) st = open_device(run, err);
     return st;
 }
 
@@ -127,6 +141,7 @@ void oct_regression_close(oct_regression *run)
         oct_candidate_close(&run->candidates[i]);
     }
     oct_pipeline_close(&run->reference);
+    oct_device_close(run->device);
     oct_calibration_deinit(&run->calibration);
     oct_prompts_deinit(&run->prompts);
     oct_arena_deinit(&run->arena);
@@ -168,6 +183,7 @@ static oct_status describe(oct_regression *run, oct_err *err)
     comparison->prompts_name = oct_path_name(run->options->prompts);
     comparison->prompts_sha256 = run->prompts.sha256;
     comparison->calibration_sha256 = run->options->calibration ? run->calibration.sha256 : NULL;
+    comparison->device = run->device;
     comparison->sampling = &run->options->sampling;
     comparison->slg = &run->options->slg;
     comparison->seed = run->options->seed;

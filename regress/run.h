@@ -23,6 +23,7 @@ typedef struct oct_regress_options {  // as given
     const char *out;
     oct_sampling_options sampling;
     oct_slg_options slg;
+    oct_device_options device;
     oct_gate gate;
     uint64_t seed;
 } oct_regress_options;
@@ -31,6 +32,7 @@ typedef struct oct_regression {  // a run and all that it owns
     oct_arena arena;
     const oct_regress_options *options;
     oct_prompts prompts;
+    oct_device *device;
     oct_pipeline reference;
     oct_calibration calibration;
     oct_candidate *candidates;  // [comparison.n_candidates]

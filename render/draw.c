@@ -36,7 +36,13 @@ static oct_status open_inputs(oct_drawing *drawing, oct_draw_options *options, o
     if (st) return st;
     const oct_sample_params params =
         oct_job_params(&drawing->jobs.items[0], &options->sampling, &options->slg);
-    return oct_sample_check(&drawing->pipeline, &params, err);
+    st = oct_sample_check(&drawing->pipeline, &params, err);
+    if (!st) {
+        st = oct_device_options_open(&drawing->device, &options->device,
+                                     &drawing->pipeline.denoiser, err);
+    }
+    drawing->pipeline.device = drawing->device;
+    return st;
 }
 
 oct_status oct_drawing_open(oct_drawing *drawing, oct_draw_options *options, oct_err *err)
@@ -51,6 +57,7 @@ void oct_drawing_close(oct_drawing *drawing)
 {
     oct_jobs_deinit(&drawing->jobs);
     oct_pipeline_close(&drawing->pipeline);
+    oct_device_close(drawing->device);
     oct_prompts_deinit(&drawing->prompts);
     oct_arena_deinit(&drawing->arena);
     *drawing = (oct_drawing){0};

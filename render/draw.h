@@ -25,6 +25,7 @@ typedef struct oct_draw_options {  // as given
     bool saves_steps;
     oct_sampling_options sampling;
     oct_slg_options slg;
+    oct_device_options device;
     uint64_t seed;
 } oct_draw_options;
 
@@ -38,6 +39,7 @@ typedef struct oct_drawing {  // a run and all that it owns
     oct_arena arena;
     const oct_draw_options *options;
     oct_prompts prompts;
+    oct_device *device;
     oct_pipeline pipeline;
     oct_jobs jobs;
     const char *model_name;

@@ -29,6 +29,7 @@ static void print_json(const oct_drawing *drawing, double elapsed_s)
     }
     cJSON_AddStringToObject(root, "denoiser_xxh3", drawing->denoiser_xxh3);
     oct_json_add_executed(root, &drawing->executed);
+    oct_json_add_device(root, drawing->device);
     cJSON_AddNumberToObject(root, "load_s", round(drawing->load_s * 1000) / 1000);
     oct_json_add_count(root, "peak_memory_bytes", oct_peak_memory_bytes());
     cJSON_AddNumberToObject(root, "elapsed_s", round(elapsed_s * 1000) / 1000);
@@ -41,6 +42,8 @@ static void print_result(const oct_drawing *drawing, double elapsed_s, bool as_j
     char layers[128];
 
     oct_note("layers that ran: %s", oct_executed_text(&drawing->executed, layers, sizeof layers));
+    oct_verbose("%s ran them as: %s", drawing->device->name,
+                oct_paths_text(&drawing->executed, layers, sizeof layers));
     oct_note("denoiser loaded in %.1f s, peak memory %.2f GB, %.1f s in all", drawing->load_s,
              (double)oct_peak_memory_bytes() / 1e9, elapsed_s);
     if (as_json) {
@@ -63,7 +66,7 @@ static oct_status run(oct_draw_options *options, bool as_json, oct_err *err)
     return st;
 }
 
-static oct_status check_options(oct_draw_options *options, oct_err *err)
+static oct_status check_options(oct_draw_options *options, const oct_general *general, oct_err *err)
 {
     oct_status st = oct_option_required("model", options->paths.model, err);
     if (!st && !options->prompt && !options->prompts) {
@@ -78,6 +81,7 @@ static oct_status check_options(oct_draw_options *options, oct_err *err)
                       BATCH_MAX, (unsigned long long)options->batch);
     }
     if (!st) st = oct_sampling_check(&options->sampling, err);
+    if (!st) st = oct_device_options_check(&options->device, general->device, err);
     return st;
 }
 
@@ -102,7 +106,8 @@ int main(int argc, char **argv)
         OPT_SAMPLING(&o.sampling),
         OPT_SLG(&o.slg),
         OPT_MODEL_PARTS(&o.paths),
-        OPT_GENERAL(&general),
+        OPT_DEVICE(&o.device),
+        OPT_GENERAL_ON(&general, OCT_DEVICE_WORDS),
         OPT_END,
     };
     // clang-format on
@@ -116,6 +121,7 @@ int main(int argc, char **argv)
                      "octavo-render --model stable-diffusion-3.5-medium --prompts prompts.jsonl "
                      "--steps 40 --slg-layers 7,8,9 --out pictures --json"},
         .opts = opts,
+        .checks_device = true,
     };
     oct_err err;
     bool is_done = false;
@@ -124,7 +130,7 @@ int main(int argc, char **argv)
     if (!st && is_done) return oct_cli_finish(&cli, st, &err);
     if (!st) st = oct_general_apply(&cli, &general, &err);
     if (!st) oct_kernels_select(general.cpu);
-    if (!st) st = check_options(&o, &err);
+    if (!st) st = check_options(&o, &general, &err);
     if (!st) {
         o.seed = general.seed;
         st = run(&o, general.json, &err);

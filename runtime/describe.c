@@ -35,25 +35,55 @@ void oct_json_add_executed(cJSON *object, const oct_executed *executed)
     oct_json_add_count(layers, "bf16", executed->bf16);
     oct_json_add_count(layers, "fp8_static", executed->fp8_static);
     oct_json_add_count(layers, "fp8_weight_only", executed->fp8_weight_only);
+
+    cJSON *paths = cJSON_AddObjectToObject(object, "executed_paths");
+    oct_json_add_count(paths, "f32", executed->paths[OCT_PATH_F32]);
+    oct_json_add_count(paths, "16bit", executed->paths[OCT_PATH_16BIT]);
+    oct_json_add_count(paths, "fp8", executed->paths[OCT_PATH_FP8]);
+    oct_json_add_count(paths, "fp8_widened", executed->paths[OCT_PATH_FP8_WIDENED]);
 }
 
-const char *oct_executed_text(const oct_executed *executed, char *out, size_t bytes)
+void oct_json_add_device(cJSON *object, const oct_device *device)
 {
-    const struct {
-        const char *name;
-        size_t n;
-    } kinds[] = {
-        {"FP8", executed->fp8_static}, {"FP8 weight-only", executed->fp8_weight_only},
-        {"F16", executed->f16},        {"BF16", executed->bf16},
-        {"F32", executed->f32},
-    };
+    cJSON_AddStringToObject(object, "device", device->name);
+    oct_json_add_count(object, "peak_device_memory_bytes", device->peak_bytes);
+}
+
+typedef struct kind {
+    const char *name;
+    size_t n;
+} kind;
+
+static const char *list_kinds(const kind *kinds, size_t n, char *out, size_t bytes)
+{
     size_t at = 0;
 
     snprintf(out, bytes, "none");
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && at < bytes; i++) {
+    for (size_t i = 0; i < n && at < bytes; i++) {
         if (kinds[i].n == 0) continue;
         at += (size_t)snprintf(out + at, bytes - at, "%s%zu %s", at ? ", " : "", kinds[i].n,
                                kinds[i].name);
     }
     return out;
+}
+
+const char *oct_executed_text(const oct_executed *executed, char *out, size_t bytes)
+{
+    const kind kinds[] = {
+        {"FP8", executed->fp8_static}, {"FP8 weight-only", executed->fp8_weight_only},
+        {"F16", executed->f16},        {"BF16", executed->bf16},
+        {"F32", executed->f32},
+    };
+    return list_kinds(kinds, sizeof kinds / sizeof *kinds, out, bytes);
+}
+
+const char *oct_paths_text(const oct_executed *executed, char *out, size_t bytes)
+{
+    const kind kinds[] = {
+        {"FP8", executed->paths[OCT_PATH_FP8]},
+        {"FP8 decoded to 16-bit", executed->paths[OCT_PATH_FP8_WIDENED]},
+        {"16-bit", executed->paths[OCT_PATH_16BIT]},
+        {"F32", executed->paths[OCT_PATH_F32]},
+    };
+    return list_kinds(kinds, sizeof kinds / sizeof *kinds, out, bytes);
 }

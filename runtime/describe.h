@@ -13,8 +13,14 @@
 void oct_json_add_sampling(cJSON *object, const oct_sampling_options *sampling,
                            const oct_slg_options *slg);
 
-// Member "executed_layers": how many ran as what.
+// Members "executed_layers", how many ran by how they are stored, and "executed_paths", by how the
+// device ran them.
 void oct_json_add_executed(cJSON *object, const oct_executed *executed);
 
-// The same for people: "380 FP8, 63 F16", into `out`, which is returned.
+// Members "device", its name, and "peak_device_memory_bytes", 0 on the CPU.
+void oct_json_add_device(cJSON *object, const oct_device *device);
+
+// The same for people, into `out`, which is returned: "380 FP8, 63 F16" as stored; "380 FP8, 63
+// 16-bit" as run.
 const char *oct_executed_text(const oct_executed *executed, char *out, size_t bytes);
+const char *oct_paths_text(const oct_executed *executed, char *out, size_t bytes);

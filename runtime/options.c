@@ -78,3 +78,72 @@ oct_status oct_slg_resolve(oct_slg_options *slg, size_t depth, oct_arena *arena,
     slg->blocks = blocks;
     return check_slg_numbers(slg, err);
 }
+
+static bool is_device_name(const char *name)
+{
+    static const char cuda[] = "cuda:";
+    if (strcmp(name, "auto") == 0 || strcmp(name, "cpu") == 0 || strcmp(name, "cuda") == 0)
+        return true;
+    if (strncmp(name, cuda, strlen(cuda)) != 0) return false;
+    const char *number = name + strlen(cuda);
+    const size_t digits = strspn(number, "0123456789");
+    return digits >= 1 && digits <= 3 && number[digits] == '\0';
+}
+
+static bool parse_requirements(const char *list, oct_device_request *request)
+{
+    for (const char *at = list;; at++) {
+        const size_t bytes = strcspn(at, ",");
+        if (bytes == 3 && strncmp(at, "gpu", bytes) == 0)
+            request->needs_gpu = true;
+        else if (bytes == 3 && strncmp(at, "fp8", bytes) == 0)
+            request->needs_fp8 = true;
+        else
+            return false;
+        at += bytes;
+        if (*at == '\0') return true;
+    }
+}
+
+oct_status oct_device_options_check(oct_device_options *options, const char *name, oct_err *err)
+{
+    oct_device_request *request = &options->request;
+
+    *request =
+        (oct_device_request){.name = name ? name : "auto", .is_low_vram = options->is_low_vram};
+    if (!is_device_name(request->name)) {
+        return oct_fail(err, OCT_EUSAGE,
+                        "option '--device' needs auto, cpu, cuda or cuda:N, not '%s'",
+                        request->name);
+    }
+    if (options->require && !parse_requirements(options->require, request)) {
+        return oct_fail(err, OCT_EUSAGE, "option '--require' needs gpu, fp8 or gpu,fp8, not '%s'",
+                        options->require);
+    }
+    if (options->vram && !oct_bytes_parse(options->vram, &request->budget)) {
+        return oct_fail(err, OCT_EUSAGE,
+                        "option '--vram' needs a whole number with K, M, G or T, as 8G or 7500M, "
+                        "not '%s'",
+                        options->vram);
+    }
+    return OCT_OK;
+}
+
+// Of the first layer that is stored in 16 bits: an FP8 model keeps some.
+static oct_dtype denoiser_dtype(const oct_denoiser *denoiser)
+{
+    for (size_t i = 0; i < denoiser->n_layers; i++) {
+        const oct_layer *layer = &denoiser->layers[i];
+        if (oct_dtype_is_float16(layer->weight->dtype)) return layer->weight->dtype;
+    }
+    return OCT_F16;
+}
+
+oct_status oct_device_options_open(oct_device **device, const oct_device_options *options,
+                                   const oct_denoiser *denoiser, oct_err *err)
+{
+    oct_device_request request = options->request;
+
+    request.activation = denoiser_dtype(denoiser);
+    return oct_device_open(device, &request, err);
+}

@@ -11,6 +11,8 @@
 #include "common/checkpoint.h"
 #include "common/cli.h"
 #include "common/status.h"
+#include "ptq/layers.h"
+#include "runtime/device.h"
 #include "runtime/sampler.h"
 
 #define OCT_STEPS_MAX 1000
@@ -89,6 +91,36 @@ oct_status oct_slg_resolve(oct_slg_options *slg, size_t depth, oct_arena *arena,
     OPT_TEXT("tokenizers", "DIR", &(p)->tokenizers,                                                \
              "folder with clip/ and t5/ (default: those of a diffusers folder)")
 // clang-format on
+
+// What a model runs on; --device itself is one of the general options.
+typedef struct oct_device_options {
+    const char *require;         // "gpu,fp8"; NULL: nothing
+    const char *vram;            // "8G"; NULL: what is free
+    bool is_low_vram;
+    oct_device_request request;  // set by oct_device_options_check(), borrows from the options
+} oct_device_options;
+
+#define OCT_DEVICE_WORDS "auto, cpu, cuda or cuda:N (default: auto)"
+
+// clang-format off
+#define OPT_DEVICE(d)                                                                              \
+    OPT_GROUP("Device"),                                                                           \
+    OPT_TEXT("require", "LIST", &(d)->require,                                                     \
+             "gpu, fp8 or both: fail where that is not there (default: nothing)"),                 \
+    OPT_TEXT("vram", "SIZE", &(d)->vram,                                                           \
+             "GPU memory to use at most, as 8G or 7500M (default: what is free)"),                 \
+    OPT_FLAG("low-vram", &(d)->is_low_vram,                                                        \
+             "keep weights in the host's memory and send them to the GPU block by block")
+// clang-format on
+
+// `name` is what --device says, or NULL. OCT_EUSAGE: "option '--vram' needs a size such as 8G, not
+// 'x'".
+oct_status oct_device_options_check(oct_device_options *options, const char *name, oct_err *err);
+
+// Open the device: a GPU computes in BF16 if the denoiser is stored so, else in F16. Fails as
+// oct_device_open() does.
+oct_status oct_device_options_open(oct_device **device, const oct_device_options *options,
+                                   const oct_denoiser *denoiser, oct_err *err);
 
 // OCT_EUSAGE "option '--NAME' is missing" when `value` is NULL or empty.
 oct_status oct_option_required(const char *name, const char *value, oct_err *err);

@@ -145,7 +145,9 @@ oct_executed oct_pipeline_executed(const oct_pipeline *pipeline)
     if (!pipeline->has_mmdit) return executed;
     for (size_t i = 0; i < pipeline->denoiser.n_layers; i++) {
         const oct_linear *linear = &pipeline->mmdit.linears[i];
-        if (linear->runs > 0) ++*executed_kind(&executed, linear);
+        if (linear->runs == 0) continue;
+        ++*executed_kind(&executed, linear);
+        executed.paths[linear->path]++;
     }
     return executed;
 }

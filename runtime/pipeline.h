@@ -73,8 +73,9 @@ oct_status oct_pipeline_sample(oct_pipeline *pipeline, const oct_sample_params *
 oct_status oct_pipeline_decode(oct_pipeline *pipeline, const float *latent, size_t width,
                                size_t height, oct_image *image, oct_err *err);
 
-typedef struct oct_executed {  // how many of the denoiser's layers ran, by how they ran
-    size_t f32, f16, bf16, fp8_static, fp8_weight_only;
+typedef struct oct_executed {  // how many of the denoiser's layers ran
+    size_t f32, f16, bf16, fp8_static, fp8_weight_only;  // as what they are stored
+    size_t paths[OCT_PATHS];                             // how the device ran them
 } oct_executed;
 
 // All 0 while no denoiser is loaded.

@@ -24,6 +24,7 @@ static oct_collect_options options_for(const char *out)
         .paths = {.model = in_scratch("model")},
         .prompts = in_scratch("prompts.txt"),
         .out = in_scratch(out),
+        .device = {.request = {.name = "cpu"}},
         .sampling = {.steps = 2,
                      .sampler_name = "euler",
                      .cfg = 3,

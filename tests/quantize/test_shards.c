@@ -3,6 +3,7 @@
 // Which tensor is in which shard, and what the shards are called.
 #include "quantize/shards.h"
 
+#include "common/cli.h"
 #include "common/shard_index.h"
 #include "tests/test.h"
 
@@ -72,10 +73,10 @@ static void sizes_are_decimal_unless_they_say_i(void)
     uint64_t bytes = 0;
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        CHECK(oct_shard_size_parse(cases[i].text, &bytes) && bytes == cases[i].bytes);
+        CHECK(oct_bytes_parse(cases[i].text, &bytes) && bytes == cases[i].bytes);
     }
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        CHECK(!oct_shard_size_parse(wrong[i], &bytes));
+        CHECK(!oct_bytes_parse(wrong[i], &bytes));
     }
 }
 

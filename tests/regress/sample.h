@@ -66,6 +66,7 @@ static inline oct_comparison sample_comparison(void)
                       1000, 0, 16300000000},
         .prompts_name = "prompts.txt",
         .prompts_sha256 = "00112233445566778899aabbccddeeff",
+        .device = oct_device_cpu(),
         .sampling = &sample_sampling,
         .seed = 7,
         .jobs = &sample_jobs,

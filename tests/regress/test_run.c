@@ -52,6 +52,7 @@ static oct_regress_options options_for(const char *out)
         .prompts = in_scratch("prompts.txt"),
         .out = in_scratch(out),
         .gate = OCT_GATE_OPEN,
+        .device = {.request = {.name = "cpu"}},
         .sampling = {.steps = 2,
                      .sampler_name = "euler",
                      .cfg = 3,

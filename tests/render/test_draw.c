@@ -24,6 +24,7 @@ static oct_draw_options options_for(const char *out)
         .prompts = in_scratch("prompts.jsonl"),
         .out = in_scratch(out),
         .batch = 1,
+        .device = {.request = {.name = "cpu"}},
         .sampling = {.steps = 2,
                      .sampler_name = "euler",
                      .cfg = 3,

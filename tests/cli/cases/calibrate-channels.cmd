@@ -1,4 +1,4 @@
-calibrate() { octavo-calibrate --model "$MODELS/folder" --prompts "$MODELS/prompts.txt" --steps 2 --size 64x64 "$@"; }
+calibrate() { octavo-calibrate --device cpu --model "$MODELS/folder" --prompts "$MODELS/prompts.txt" --steps 2 --size 64x64 "$@"; }
 calibrate --channels --out a.json 2>&1 | grep '^calibrate: and'
 calibrate --channels --out b.json --threads 1 --json --quiet | grep -o '"channels_sha256":"'
 calibrate --out plain.json --quiet

@@ -1,5 +1,5 @@
 : >empty.txt
-octavo-calibrate --model "$MODELS/folder" --prompts empty.txt --out c.json
+octavo-calibrate --device cpu --model "$MODELS/folder" --prompts empty.txt --out c.json
 status=$?
 ls
 exit $status

@@ -1,1 +1,1 @@
-octavo-calibrate --model "$MODELS/folder" --prompts no-such.txt --out c.json
+octavo-calibrate --device cpu --model "$MODELS/folder" --prompts no-such.txt --out c.json

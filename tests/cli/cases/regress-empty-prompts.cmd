@@ -1,5 +1,5 @@
 : >empty.txt
-octavo-regress --reference "$MODELS/folder" --policies all --prompts empty.txt --out report
+octavo-regress --device cpu --reference "$MODELS/folder" --policies all --prompts empty.txt --out report
 status=$?
 ls
 exit $status

@@ -1,2 +1,2 @@
 printf 'fine\nbad \377 bytes\n' >prompts.txt
-octavo-render --model "$MODELS/folder" --prompts prompts.txt --out images
+octavo-render --device cpu --model "$MODELS/folder" --prompts prompts.txt --out images

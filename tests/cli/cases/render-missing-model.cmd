@@ -1,4 +1,4 @@
-octavo-render --model no-such-folder --prompt x --out images
+octavo-render --device cpu --model no-such-folder --prompt x --out images
 status=$?
 ls
 exit $status

@@ -1,1 +1,1 @@
-octavo-render --model "$MODELS/all.safetensors" --prompt x --out images --size 64x64
+octavo-render --device cpu --model "$MODELS/all.safetensors" --prompt x --out images --size 64x64

@@ -1,4 +1,4 @@
-octavo-render --model "$MODELS/folder/text_encoder_3/model.safetensors" --prompt 'a red circle' --out pictures
+octavo-render --device cpu --model "$MODELS/folder/text_encoder_3/model.safetensors" --prompt 'a red circle' --out pictures
 status=$?
 ls
 exit $status

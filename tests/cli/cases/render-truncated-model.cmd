@@ -1,5 +1,5 @@
 head -c 5000 "$MODELS/all.safetensors" >cut.safetensors
-octavo-render --model cut.safetensors --prompt x --out images
+octavo-render --device cpu --model cut.safetensors --prompt x --out images
 status=$?
 ls
 exit $status

@@ -1,1 +1,1 @@
-octavo-render --model "$MODELS/folder" --prompt x --out images --sampler ddim
+octavo-render --device cpu --model "$MODELS/folder" --prompt x --out images --sampler ddim

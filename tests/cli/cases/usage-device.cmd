@@ -1,0 +1,1 @@
+octavo-render --model "$MODELS/folder" --prompt x --out images --device gpu
