@@ -20,7 +20,7 @@
 #define IDENTITY_BOUND 1e-3f
 
 typedef struct norm {
-    float *weight, *bias;  // [width]
+    float *weight, *bias;  // [width] on the device, as all vectors
 } norm;
 
 typedef struct layer {
@@ -39,6 +39,7 @@ typedef struct oct_clip_weights {
 
 // What one component's tensors are loaded from.
 typedef struct loader {
+    oct_device *device;
     const oct_source *source;
     oct_component component;
     oct_arena names;  // of tensors, while loading
@@ -49,13 +50,24 @@ typedef struct loader {
 
 static oct_status load_vector(loader *l, const char *name, float **values, oct_err *err)
 {
+    float *loaded = NULL;
     size_t count = 0;
 
-    const oct_status st = oct_load_f32(l->source, l->component, name, values, &count, err);
+    oct_status st = oct_load_f32(l->source, l->component, name, &loaded, &count, err);
     if (!st && count != l->width)
-        return oct_fail(err, OCT_EFORMAT, "tensor '%s' of %s has %zu numbers, not %zu", name,
-                        oct_component_name(l->component), count, l->width);
-    return st;
+        st = oct_fail(err, OCT_EFORMAT, "tensor '%s' of %s has %zu numbers, not %zu", name,
+                      oct_component_name(l->component), count, l->width);
+    if (st) {
+        free(loaded);
+        return st;
+    }
+    *values = loaded;
+    return oct_device_adopt_f32(l->device, values, count, "the vectors of a text encoder", err);
+}
+
+static oct_status adopt(loader *l, oct_linear *linear, int group, oct_err *err)
+{
+    return l->device->ops->adopt(l->device, linear, OCT_PRECISION_AUTO, group, err);
 }
 
 static oct_status load_norm(loader *l, const char *name, norm *n, oct_err *err)
@@ -99,7 +111,9 @@ static oct_status load_layer(loader *l, size_t index, layer *to, oct_err *err)
     if (!st)
         st = load_linear(l, oct_arena_print(&l->names, "%s.mlp.fc2", base), &to->fc2, w,
                          to->fc1.out, err);
-    return st;
+    for (size_t i = 0; !st && i < 4; i++) st = adopt(l, attention[i].linear, (int)index, err);
+    if (!st) st = adopt(l, &to->fc1, (int)index, err);
+    return st ? st : adopt(l, &to->fc2, (int)index, err);
 }
 
 static size_t count_layers(loader *l)
@@ -114,23 +128,35 @@ static size_t count_layers(loader *l)
     return n;
 }
 
+static oct_status load_positions(loader *l, oct_clip *clip, oct_err *err)
+{
+    float *loaded = NULL;
+    size_t count = 0;
+
+    oct_status st =
+        oct_load_f32(l->source, l->component, "text_model.embeddings.position_embedding.weight",
+                     &loaded, &count, err);
+    if (st) return st;
+    clip->positions = count / clip->width;
+    if (clip->positions == 0 || count % clip->width != 0) {
+        free(loaded);
+        return oct_fail(err, OCT_EFORMAT, "%s has %zu position numbers for a width of %zu",
+                        oct_component_name(l->component), count, clip->width);
+    }
+    clip->weights->positions = loaded;
+    return oct_device_adopt_f32(l->device, &clip->weights->positions, count, "positions", err);
+}
+
 static oct_status load_embeddings(loader *l, oct_clip *clip, oct_err *err)
 {
     weights *w = clip->weights;
-    size_t count = 0;
 
     oct_status st = load_linear(l, "text_model.embeddings.token_embedding", &w->tokens, 0, 0, err);
     if (st) return st;
     clip->vocabulary = w->tokens.out;
     clip->width = l->width = w->tokens.in;
-    st = oct_load_f32(l->source, l->component, "text_model.embeddings.position_embedding.weight",
-                      &w->positions, &count, err);
-    if (st) return st;
-    clip->positions = count / clip->width;
-    if (clip->positions == 0 || count % clip->width != 0)
-        return oct_fail(err, OCT_EFORMAT, "%s has %zu position numbers for a width of %zu",
-                        oct_component_name(l->component), count, clip->width);
-    return OCT_OK;
+    st = adopt(l, &w->tokens, -1, err);
+    return st ? st : load_positions(l, clip, err);
 }
 
 // Old files hold the projection without ".weight" and transposed.
@@ -191,13 +217,12 @@ static oct_status load_projection(loader *l, weights *w, oct_err *err)
                               : load_linear(l, "text_projection", &w->projection, 0, l->width, err);
     if (st) return st;
     w->has_projection = true;
-    if (l->component != OCT_CLIP_L) return OCT_OK;
-    const float distance = distance_from_identity(&w->projection);
+    const float distance = l->component == OCT_CLIP_L ? distance_from_identity(&w->projection) : 0;
     if (distance > IDENTITY_BOUND)
         oct_warn("the projection of clip-l differs from the identity by %g; it is applied, which "
                  "ComfyUI would not do",
                  (double)distance);
-    return OCT_OK;
+    return adopt(l, &w->projection, -1, err);
 }
 
 static oct_status check_heads(oct_clip *clip, const oct_clip_config *config,
@@ -230,15 +255,16 @@ static oct_status load_all(loader *l, oct_clip *clip, const oct_clip_config *con
     return st;
 }
 
-oct_status oct_clip_load(oct_clip *clip, const oct_source *source, oct_component component,
-                         const oct_clip_config *config, oct_err *err)
+oct_status oct_clip_load(oct_clip *clip, oct_device *device, const oct_source *source,
+                         oct_component component, const oct_clip_config *config, oct_err *err)
 {
-    loader l = {.source = source, .component = component};
+    loader l = {.device = device, .source = source, .component = component};
 
-    *clip = (oct_clip){0};
+    *clip = (oct_clip){.device = device};
     clip->weights = calloc(1, sizeof *clip->weights);
     oct_status st = clip->weights ? load_all(&l, clip, config, err)
                                   : oct_fail(err, OCT_ENOMEM, "out of memory");
+    if (!st) st = device->ops->sync(device, err);
     oct_arena_deinit(&l.names);
     if (st) {
         oct_clip_deinit(clip);
@@ -247,31 +273,38 @@ oct_status oct_clip_load(oct_clip *clip, const oct_source *source, oct_component
     return OCT_OK;
 }
 
-static void free_norm(norm *n)
+static void release_norm(oct_device *device, norm *n)
 {
-    free(n->weight);
-    free(n->bias);
+    device->ops->release(device, n->weight);
+    device->ops->release(device, n->bias);
 }
 
-static void free_layer(layer *l)
+static void drop_linear(oct_device *device, oct_linear *linear)
+{
+    device->ops->drop(device, linear);
+    oct_linear_deinit(linear);
+}
+
+static void free_layer(oct_device *device, layer *l)
 {
     oct_linear *const linears[] = {&l->q, &l->k, &l->v, &l->out, &l->fc1, &l->fc2};
 
-    free_norm(&l->norm1);
-    free_norm(&l->norm2);
-    for (size_t i = 0; i < sizeof linears / sizeof *linears; i++) oct_linear_deinit(linears[i]);
+    release_norm(device, &l->norm1);
+    release_norm(device, &l->norm2);
+    for (size_t i = 0; i < sizeof linears / sizeof *linears; i++) drop_linear(device, linears[i]);
 }
 
 void oct_clip_deinit(oct_clip *clip)
 {
+    oct_device *device = clip->device;
     weights *w = clip->weights;
 
     if (w) {
-        oct_linear_deinit(&w->tokens);
-        oct_linear_deinit(&w->projection);
-        free(w->positions);
-        free_norm(&w->final_norm);
-        for (size_t i = 0; w->layers && i < clip->layers; i++) free_layer(&w->layers[i]);
+        drop_linear(device, &w->tokens);
+        drop_linear(device, &w->projection);
+        device->ops->release(device, w->positions);
+        release_norm(device, &w->final_norm);
+        for (size_t i = 0; w->layers && i < clip->layers; i++) free_layer(device, &w->layers[i]);
         free(w->layers);
         free(w);
     }
@@ -280,9 +313,15 @@ void oct_clip_deinit(oct_clip *clip)
 
 // --- running ---
 
-typedef struct workspace {
-    float *x, *normed, *q, *k, *v;  // [positions][width]
-    float *inner;                   // [positions][widest MLP]
+typedef struct workspace {  // views into `block`
+    void *block;
+    float *x;         // F32 [positions][width], the residual stream
+    float *y;         // F32 [positions][width], what is added to it
+    void *normed;     // operand [positions][width]
+    void *q, *k, *v;  // activation [positions][width]
+    void *hidden;     // operand [positions][widest MLP]
+    void *scratch;    // activation of the same shape, or NULL
+    float *pooled;    // F32 [projected width]
 } workspace;
 
 static size_t widest_mlp(const oct_clip *clip)
@@ -293,22 +332,33 @@ static size_t widest_mlp(const oct_clip *clip)
     return widest;
 }
 
-static oct_status make_workspace(const oct_clip *clip, workspace *ws, oct_err *err)
+// Returns how many bytes the block must have.
+static size_t lay_out(const oct_clip *clip, workspace *ws)
 {
-    const size_t n = clip->positions * clip->width, inner = clip->positions * widest_mlp(clip);
+    const size_t n = clip->positions * clip->width, mlp = clip->positions * widest_mlp(clip);
+    oct_carver carver = {.device = clip->device, .block = ws->block};
 
-    ws->x = malloc((5 * n + inner) * sizeof *ws->x);
-    if (!ws->x)
-        return oct_fail(err, OCT_ENOMEM, "out of memory for %zu activations", 5 * n + inner);
-    ws->normed = ws->x + n;
-    ws->q = ws->normed + n;
-    ws->k = ws->q + n;
-    ws->v = ws->k + n;
-    ws->inner = ws->v + n;
-    return OCT_OK;
+    ws->x = oct_carve_f32(&carver, n);
+    ws->y = oct_carve_f32(&carver, n);
+    ws->normed = oct_carve_f32(&carver, n);
+    ws->q = oct_carve_activation(&carver, n);
+    ws->k = oct_carve_activation(&carver, n);
+    ws->v = oct_carve_activation(&carver, n);
+    ws->hidden = oct_carve_f32(&carver, mlp);
+    ws->scratch = oct_carve_scratch(&carver, mlp);
+    ws->pooled = oct_carve_f32(&carver, clip->projected_width);
+    return carver.used;
 }
 
-static oct_status embed(const oct_clip *clip, const int32_t *ids, float *x, oct_err *err)
+static oct_status make_workspace(const oct_clip *clip, workspace *ws, oct_err *err)
+{
+    const oct_status st = clip->device->ops->alloc(clip->device, &ws->block, lay_out(clip, ws),
+                                                   "the activations of a text encoder", err);
+    if (!st) lay_out(clip, ws);
+    return st;
+}
+
+static oct_status check_ids(const oct_clip *clip, const int32_t *ids, oct_err *err)
 {
     for (size_t t = 0; t < clip->positions; t++) {
         if (ids[t] < 0 || (size_t)ids[t] >= clip->vocabulary)
@@ -317,78 +367,100 @@ static oct_status embed(const oct_clip *clip, const int32_t *ids, float *x, oct_
                             " is not one of the encoder's %zu: the tokenizer is "
                             "another model's",
                             ids[t], clip->vocabulary);
-        float *row = x + t * clip->width;
-        oct_linear_row(&clip->weights->tokens, (size_t)ids[t], row);
-        oct_add_gated(row, clip->weights->positions + t * clip->width, NULL, 1, clip->width);
     }
     return OCT_OK;
 }
 
-static void run_layer(const oct_clip *clip, layer *l, workspace *ws, size_t tokens)
+// q, k and v read one input: encoders have no input scales.
+static void attend(const oct_clip *clip, layer *l, const workspace *ws, size_t tokens)
 {
+    oct_device *device = clip->device;
     const size_t width = clip->width, head_dim = width / clip->heads;
+    const oct_operand normed = device->ops->operand(device, &l->q, ws->normed);
+    const oct_operand attended = device->ops->operand(device, &l->out, ws->normed);
 
-    oct_layer_norm(ws->normed, ws->x, l->norm1.weight, l->norm1.bias, NORM_EPS, tokens, width);
-    oct_linear_run(&l->q, ws->q, ws->normed, tokens, NULL);
-    oct_linear_run(&l->k, ws->k, ws->normed, tokens, NULL);
-    oct_linear_run(&l->v, ws->v, ws->normed, tokens, NULL);
-    oct_attention(&(oct_attention_args){.out = ws->normed,
-                                        .q = ws->q,
-                                        .k = ws->k,
-                                        .v = ws->v,
-                                        .out_stride = width,
-                                        .q_stride = width,
-                                        .k_stride = width,
-                                        .v_stride = width,
-                                        .tokens_q = tokens,
-                                        .tokens_k = tokens,
-                                        .heads = clip->heads,
-                                        .head_dim = head_dim,
-                                        .scale = 1 / sqrtf((float)head_dim),
-                                        .is_causal = true});
-    oct_linear_run(&l->out, ws->q, ws->normed, tokens, NULL);
-    oct_add_gated(ws->x, ws->q, NULL, tokens, width);
-
-    oct_layer_norm(ws->normed, ws->x, l->norm2.weight, l->norm2.bias, NORM_EPS, tokens, width);
-    oct_linear_run(&l->fc1, ws->inner, ws->normed, tokens, NULL);
-    oct_activate(ws->inner, clip->activation, tokens * l->fc1.out);
-    oct_linear_run(&l->fc2, ws->q, ws->inner, tokens, NULL);
-    oct_add_gated(ws->x, ws->q, NULL, tokens, width);
+    device->ops->layer_norm(device, normed, ws->x, l->norm1.weight, l->norm1.bias, NORM_EPS, tokens,
+                            width);
+    device->ops->linear(device, &l->q, ws->q, false, normed, tokens);
+    device->ops->linear(device, &l->k, ws->k, false, normed, tokens);
+    device->ops->linear(device, &l->v, ws->v, false, normed, tokens);
+    device->ops->plain_attention(device, &(oct_plain_attention){.out = attended,
+                                                                .q = ws->q,
+                                                                .k = ws->k,
+                                                                .v = ws->v,
+                                                                .tokens = tokens,
+                                                                .heads = clip->heads,
+                                                                .head_dim = head_dim,
+                                                                .scale = 1 / sqrtf((float)head_dim),
+                                                                .is_causal = true});
+    device->ops->linear(device, &l->out, ws->y, true, attended, tokens);
+    device->ops->add_gated(device, ws->x, ws->y, true, NULL, tokens, width);
 }
 
-static void pool(const oct_clip *clip, const float *row, float *normed, float *pooled)
+static void feed_forward(const oct_clip *clip, layer *l, const workspace *ws, size_t tokens)
 {
-    weights *w = clip->weights;
+    oct_device *device = clip->device;
+    const oct_operand normed = device->ops->operand(device, &l->fc1, ws->normed);
+    const oct_operand hidden = device->ops->operand(device, &l->fc2, ws->hidden);
 
-    oct_layer_norm(normed, row, w->final_norm.weight, w->final_norm.bias, NORM_EPS, 1, clip->width);
-    if (w->has_projection)
-        oct_linear_run(&w->projection, pooled, normed, 1, NULL);
-    else
-        memcpy(pooled, normed, clip->width * sizeof *pooled);
+    device->ops->layer_norm(device, normed, ws->x, l->norm2.weight, l->norm2.bias, NORM_EPS, tokens,
+                            clip->width);
+    device->ops->linear_activate(device, &l->fc1, hidden, clip->activation, ws->scratch, normed,
+                                 tokens);
+    device->ops->linear(device, &l->fc2, ws->y, true, hidden, tokens);
+    device->ops->add_gated(device, ws->x, ws->y, true, NULL, tokens, clip->width);
+}
+
+static void run_layer(const oct_clip *clip, size_t index, const workspace *ws, size_t tokens)
+{
+    layer *l = &clip->weights->layers[index];
+
+    clip->device->ops->enter_group(clip->device, (int)index);
+    attend(clip, l, ws, tokens);
+    feed_forward(clip, l, ws, tokens);
+}
+
+static void pool(const oct_clip *clip, const float *row, const workspace *ws)
+{
+    oct_device *device = clip->device;
+    weights *w = clip->weights;
+    const oct_operand normed = w->has_projection
+                                   ? device->ops->operand(device, &w->projection, ws->normed)
+                                   : oct_operand_f32(ws->pooled);
+
+    device->ops->enter_group(device, -1);
+    device->ops->layer_norm(device, normed, row, w->final_norm.weight, w->final_norm.bias, NORM_EPS,
+                            1, clip->width);
+    if (w->has_projection) device->ops->linear(device, &w->projection, ws->pooled, true, normed, 1);
 }
 
 oct_status oct_clip_encode(oct_clip *clip, const int32_t *ids, int32_t end_id, float *hidden,
                            float *pooled, oct_err *err)
 {
+    oct_device *device = clip->device;
+    const size_t n = clip->positions * clip->width;
     workspace ws = {0};
     size_t end = 0;
 
     while (end < clip->positions && ids[end] != end_id) end++;
     if (end == clip->positions)
         return oct_fail(err, OCT_EFORMAT, "no end token %" PRId32 " among %zu ids", end_id, end);
-    oct_status st = make_workspace(clip, &ws, err);
-    if (!st) st = embed(clip, ids, ws.x, err);
+    oct_status st = check_ids(clip, ids, err);
+    if (!st) st = make_workspace(clip, &ws, err);
     if (st) goto out;
 
-    for (size_t i = 0; i + 1 < clip->layers; i++)
-        run_layer(clip, &clip->weights->layers[i], &ws, clip->positions);
-    memcpy(hidden, ws.x, clip->positions * clip->width * sizeof *hidden);
+    device->ops->embed(device, ws.x, &clip->weights->tokens, clip->weights->positions, ids,
+                       clip->positions);
+    for (size_t i = 0; i + 1 < clip->layers; i++) run_layer(clip, i, &ws, clip->positions);
+    st = device->ops->read(device, hidden, ws.x, n * sizeof *hidden, err);
+    if (st) goto out;
 
     // Only the end token's row is read behind the last layer, and it sees nothing behind itself.
-    run_layer(clip, &clip->weights->layers[clip->layers - 1], &ws, end + 1);
-    pool(clip, ws.x + end * clip->width, ws.normed, pooled);
+    run_layer(clip, clip->layers - 1, &ws, end + 1);
+    pool(clip, ws.x + end * clip->width, &ws);
+    st = device->ops->read(device, pooled, ws.pooled, clip->projected_width * sizeof *pooled, err);
 
 out:
-    free(ws.x);
+    device->ops->release(device, ws.block);
     return st;
 }

@@ -205,7 +205,7 @@ static oct_status encode_clip(job *j, oct_component component, oct_err *err)
     oct_status st = find_tokenizer(j, component, "clip", own_name, &folder, err);
     if (!st) st = oct_bpe_load(&bpe, folder, err);
     if (!st) st = read_clip_config(j, component, &config, err);
-    if (!st) st = oct_clip_load(&clip, j->source, component, &config, err);
+    if (!st) st = oct_clip_load(&clip, j->params->device, j->source, component, &config, err);
     if (!st) st = encode_clip_texts(j, component, &bpe, &clip, err);
     oct_clip_deinit(&clip);
     oct_bpe_deinit(&bpe);
@@ -259,7 +259,7 @@ static oct_status encode_t5(job *j, oct_err *err)
     oct_status st = find_tokenizer(j, OCT_T5, "t5", "tokenizer_3", &folder, err);
     if (!st)
         st = oct_unigram_load(&unigram, oct_path_join(&j->names, folder, "tokenizer.json"), err);
-    if (!st) st = oct_t5_load(&t5, j->source, err);
+    if (!st) st = oct_t5_load(&t5, j->params->device, j->source, err);
     if (!st) st = encode_t5_texts(j, &unigram, &t5, err);
     oct_t5_deinit(&t5);
     oct_unigram_deinit(&unigram);

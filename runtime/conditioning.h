@@ -12,6 +12,7 @@
 #include "common/status.h"
 #include "ptq/layers.h"
 #include "ptq/source.h"
+#include "runtime/device.h"
 
 #define OCT_T5_TOKENS_DEFAULT 256
 
@@ -24,6 +25,7 @@ typedef struct oct_conditioning {
 void oct_conditioning_deinit(oct_conditioning *conditioning);
 
 typedef struct oct_conditioning_params {
+    oct_device *device;      // that the encoders run on
     const char *tokenizers;  // folder with clip/ and t5/, or NULL: the diffusers folder's
     size_t t5_tokens;        // 1..512
 } oct_conditioning_params;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Choosing a device.
+// Choosing a device, and laying out its memory.
 #include "runtime/device.h"
 
 #include <assert.h>
@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "common/log.h"
+
+// ---- Choosing.
 
 // `why` there is no GPU.
 static oct_status check_cpu(const oct_device_request *request, const oct_err *why, oct_err *err)
@@ -71,6 +73,32 @@ oct_status oct_device_open(oct_device **device, const oct_device_request *reques
 void oct_device_close(oct_device *device)
 {
     if (device) device->ops->close(device);
+}
+
+// ---- Memory.
+
+#define ALIGNMENT 256  // what matrix products on a GPU like best
+
+static void *carve(oct_carver *carver, size_t bytes)
+{
+    void *view = carver->block ? carver->block + carver->used : NULL;
+    carver->used += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return view;
+}
+
+float *oct_carve_f32(oct_carver *carver, size_t n)
+{
+    return carve(carver, n * sizeof(float));
+}
+
+void *oct_carve_activation(oct_carver *carver, size_t n)
+{
+    return carve(carver, n * (oct_dtype_bits(carver->device->activation) / 8));
+}
+
+void *oct_carve_scratch(oct_carver *carver, size_t n)
+{
+    return carver->device->is_gpu ? oct_carve_activation(carver, n) : NULL;
 }
 
 oct_status oct_device_adopt_f32(oct_device *device, float **values, size_t n, const char *what,

@@ -225,6 +225,17 @@ oct_status oct_device_open_cuda(oct_device **device, const oct_device_request *r
                                 oct_err *why);
 oct_device *oct_device_cpu(void);                // the one CPU device, never closed
 
+// Lays out one block of device memory: first without a block, which only counts, then with it.
+typedef struct oct_carver {
+    const oct_device *device;
+    char *block;                 // or NULL: what is handed out is NULL
+    size_t used;                 // bytes so far
+} oct_carver;
+
+float *oct_carve_f32(oct_carver *carver, size_t n);        // room for n numbers; operands too
+void *oct_carve_activation(oct_carver *carver, size_t n);
+void *oct_carve_scratch(oct_carver *carver, size_t n);     // the same; NULL where none is needed
+
 // Move *values, malloc'ed numbers of the host, to the device; release() frees them. NULL stays.
 // `what` as for alloc(). On failure they are freed and *values is NULL.
 oct_status oct_device_adopt_f32(oct_device *device, float **values, size_t n, const char *what,

@@ -10,38 +10,6 @@
 
 // ---- Memory.
 
-#define ALIGNMENT 256  // what matrix products on a GPU like best
-
-// Hands out a block of device memory; without one it only counts.
-typedef struct carver {
-    char *block;
-    size_t used;
-    size_t activation_bytes;  // of a number
-    bool has_scratch;
-} carver;
-
-static void *carve(carver *c, size_t bytes)
-{
-    void *view = c->block ? c->block + c->used : NULL;
-    c->used += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    return view;
-}
-
-static void *carve_f32(carver *c, size_t n)
-{
-    return carve(c, n * sizeof(float));
-}
-
-static void *carve_activation(carver *c, size_t n)
-{
-    return carve(c, n * c->activation_bytes);
-}
-
-static void *carve_scratch(carver *c, size_t n)
-{
-    return c->has_scratch ? carve_activation(c, n) : NULL;
-}
-
 static size_t larger(size_t a, size_t b)
 {
     return a > b ? a : b;
@@ -74,19 +42,19 @@ static widths find_widest(const oct_mmdit *mmdit)
     return w;
 }
 
-static void carve_tokens(oct_mmdit_tokens *tokens, carver *c, size_t n, size_t h, size_t hidden,
+static void carve_tokens(oct_mmdit_tokens *tokens, oct_carver *c, size_t n, size_t h, size_t hidden,
                          size_t patch)
 {
-    tokens->residual = carve_f32(c, n * h);
-    tokens->input = carve_f32(c, n * h);
-    tokens->attended = carve_f32(c, n * h);
-    tokens->hidden = carve_f32(c, n * larger(hidden, patch));
-    tokens->scratch = carve_scratch(c, n * hidden);
-    tokens->y = carve_activation(c, n * larger(h, patch));
+    tokens->residual = oct_carve_f32(c, n * h);
+    tokens->input = oct_carve_f32(c, n * h);
+    tokens->attended = oct_carve_f32(c, n * h);
+    tokens->hidden = oct_carve_f32(c, n * larger(hidden, patch));
+    tokens->scratch = oct_carve_scratch(c, n * hidden);
+    tokens->y = oct_carve_activation(c, n * larger(h, patch));
 }
 
 // What is only used before the first step.
-static void carve_embedders(const oct_mmdit *mmdit, carver *c, size_t widest_modulation)
+static void carve_embedders(const oct_mmdit *mmdit, oct_carver *c, size_t widest_modulation)
 {
     oct_mmdit_run *run = mmdit->run;
     const oct_mmdit_parts *parts = mmdit->parts;
@@ -95,43 +63,38 @@ static void carve_embedders(const oct_mmdit *mmdit, carver *c, size_t widest_mod
         larger(larger(run->context_tokens * parts->context->in, parts->pooled[0]->in),
                steps * parts->time[0]->in);
 
-    run->modulated = carve_f32(c, steps * h);
-    run->pooled = carve_f32(c, h);
-    run->raw = carve_f32(c, raw);
-    run->embedded[0] = carve_f32(c, larger(raw, steps * h));
-    run->embedded[1] = carve_f32(c, steps * h);
-    run->embed_scratch = carve_scratch(c, steps * h);
-    run->rows = carve_f32(c, steps * widest_modulation);
+    run->modulated = oct_carve_f32(c, steps * h);
+    run->pooled = oct_carve_f32(c, h);
+    run->raw = oct_carve_f32(c, raw);
+    run->embedded[0] = oct_carve_f32(c, larger(raw, steps * h));
+    run->embedded[1] = oct_carve_f32(c, steps * h);
+    run->embed_scratch = oct_carve_scratch(c, steps * h);
+    run->rows = oct_carve_f32(c, steps * widest_modulation);
 }
 
 // Lay out all memory of a run; returns how many bytes that takes.
 static size_t carve_run(const oct_mmdit *mmdit, void *block)
 {
     oct_mmdit_run *run = mmdit->run;
-    const oct_device *device = mmdit->device;
     const size_t steps = run->inputs->steps, h = mmdit->denoiser->hidden;
     const size_t S = run->image_tokens, L = run->context_tokens;
     const size_t patch = larger(mmdit->parts->patch->in, mmdit->parts->final->out);
     const widths w = find_widest(mmdit);
-    carver c = {
-        .block = block,
-        .activation_bytes = oct_dtype_bits(device->activation) / 8,
-        .has_scratch = device->is_gpu,
-    };
+    oct_carver c = {.device = mmdit->device, .block = block};
 
     for (size_t b = 0; b < run->n_branches; b++) {
         oct_mmdit_branch *branch = &run->branches[b];
-        branch->context = carve_f32(&c, branch->context_tokens * h);
-        branch->c = carve_f32(&c, steps * h);
-        branch->modulation = carve_f32(&c, steps * run->modulation_width);
+        branch->context = oct_carve_f32(&c, branch->context_tokens * h);
+        branch->c = oct_carve_f32(&c, steps * h);
+        branch->modulation = oct_carve_f32(&c, steps * run->modulation_width);
     }
-    run->current = carve_f32(&c, run->modulation_width);
-    run->position = carve_f32(&c, S * h);
+    run->current = oct_carve_f32(&c, run->modulation_width);
+    run->position = oct_carve_f32(&c, S * h);
     carve_embedders(mmdit, &c, w.modulation);
     carve_tokens(&run->image, &c, S, h, w.x_hidden, patch);
     carve_tokens(&run->text, &c, L, h, w.context_hidden, 0);
-    run->qkv = carve_activation(&c, (S + L) * 3 * h);
-    run->attended2 = has_dual(mmdit->denoiser) ? carve_f32(&c, S * h) : NULL;
+    run->qkv = oct_carve_activation(&c, (S + L) * 3 * h);
+    run->attended2 = has_dual(mmdit->denoiser) ? oct_carve_f32(&c, S * h) : NULL;
     return c.used;
 }
 

@@ -44,6 +44,7 @@ oct_status oct_pipeline_encode(oct_pipeline *pipeline, const char *const *texts,
                                size_t t5_tokens, oct_conditioning *out, oct_err *err)
 {
     const oct_conditioning_params params = {
+        .device = pipeline->device,
         .tokenizers = pipeline->tokenizers,
         .t5_tokens = t5_tokens ? t5_tokens : OCT_T5_TOKENS_DEFAULT,
     };

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "common/arena.h"
-#include "kernels/ops.h"
 #include "runtime/linear.h"
 
 #define NORM_EPS 1e-6f
@@ -18,29 +17,35 @@
 #define LAYERS_MAX 1024
 
 typedef struct block {
-    float *norm1, *norm2;  // [width]
+    float *norm1, *norm2;  // [width] on the device, as all norms
     oct_linear q, k, v, o, wi_0, wi_1, wo;
 } block;
 
 typedef struct oct_t5_weights {
     oct_linear tokens;  // [vocabulary][width], a table
-    float *distances;   // [BUCKETS][heads]
+    float *distances;   // [BUCKETS][heads] on the host
     block *blocks;
     float *final_norm;  // [width]
 } weights;
 
 // --- loading ---
 
-static oct_status load_norm(const oct_source *source, const char *name, size_t width,
+static oct_status load_norm(const oct_t5 *t5, const oct_source *source, const char *name,
                             float **values, oct_err *err)
 {
+    float *loaded = NULL;
     size_t count = 0;
 
-    const oct_status st = oct_load_f32(source, OCT_T5, name, values, &count, err);
-    if (!st && count != width)
-        return oct_fail(err, OCT_EFORMAT, "tensor '%s' of t5 has %zu numbers, not %zu", name, count,
-                        width);
-    return st;
+    oct_status st = oct_load_f32(source, OCT_T5, name, &loaded, &count, err);
+    if (!st && count != t5->width)
+        st = oct_fail(err, OCT_EFORMAT, "tensor '%s' of t5 has %zu numbers, not %zu", name, count,
+                      t5->width);
+    if (st) {
+        free(loaded);
+        return st;
+    }
+    *values = loaded;
+    return oct_device_adopt_f32(t5->device, values, count, "the norms of t5", err);
 }
 
 // out, in: the shape that it must have; 0: any.
@@ -54,6 +59,17 @@ static oct_status load_linear(const oct_source *source, const char *name, oct_li
                         linear->name, linear->out, linear->in, out ? out : linear->out,
                         in ? in : linear->in);
     return OCT_OK;
+}
+
+// What enters wo overflows F16.
+static oct_status adopt_block(oct_device *device, block *b, int group, oct_err *err)
+{
+    oct_linear *const linears[] = {&b->q, &b->k, &b->v, &b->o, &b->wi_0, &b->wi_1};
+    oct_status st = OCT_OK;
+
+    for (size_t i = 0; !st && i < sizeof linears / sizeof *linears; i++)
+        st = device->ops->adopt(device, linears[i], OCT_PRECISION_AUTO, group, err);
+    return st ? st : device->ops->adopt(device, &b->wo, OCT_PRECISION_F32, group, err);
 }
 
 static oct_status load_block(const oct_t5 *t5, const oct_source *source, size_t index, block *b,
@@ -71,10 +87,10 @@ static oct_status load_block(const oct_t5 *t5, const oct_source *source, size_t 
         {"1.DenseReluDense.wi_0", &b->wi_0, 0, width},
     };
 
-    oct_status st = load_norm(source, oct_arena_print(names, "%s.0.layer_norm.weight", base), width,
+    oct_status st = load_norm(t5, source, oct_arena_print(names, "%s.0.layer_norm.weight", base),
                               &b->norm1, err);
     if (!st)
-        st = load_norm(source, oct_arena_print(names, "%s.1.layer_norm.weight", base), width,
+        st = load_norm(t5, source, oct_arena_print(names, "%s.1.layer_norm.weight", base),
                        &b->norm2, err);
     for (size_t i = 0; !st && i < sizeof linears / sizeof *linears; i++)
         st = load_linear(source, oct_arena_print(names, "%s.%s", base, linears[i].name),
@@ -85,7 +101,7 @@ static oct_status load_block(const oct_t5 *t5, const oct_source *source, size_t 
     if (!st)
         st = load_linear(source, oct_arena_print(names, "%s.1.DenseReluDense.wo", base), &b->wo,
                          width, b->wi_0.out, err);
-    return st;
+    return st ? st : adopt_block(t5->device, b, (int)index, err);
 }
 
 static oct_status load_tokens(oct_t5 *t5, const oct_source *source, oct_err *err)
@@ -94,9 +110,10 @@ static oct_status load_tokens(oct_t5 *t5, const oct_source *source, oct_err *err
         oct_source_find(source, OCT_T5, "shared.weight") ? "shared" : "encoder.embed_tokens";
 
     const oct_status st = load_linear(source, name, &t5->weights->tokens, 0, 0, err);
+    if (st) return st;
     t5->vocabulary = t5->weights->tokens.out;
     t5->width = t5->weights->tokens.in;
-    return st;
+    return t5->device->ops->adopt(t5->device, &t5->weights->tokens, OCT_PRECISION_AUTO, -1, err);
 }
 
 // Heads come from the bias table, their size from the first block's q.
@@ -146,19 +163,19 @@ static oct_status load_all(oct_t5 *t5, const oct_source *source, oct_arena *name
     if (!w->blocks) return oct_fail(err, OCT_ENOMEM, "out of memory for %zu blocks", t5->layers);
     for (size_t i = 0; !st && i < t5->layers; i++)
         st = load_block(t5, source, i, &w->blocks[i], names, err);
-    if (!st)
-        st = load_norm(source, "encoder.final_layer_norm.weight", t5->width, &w->final_norm, err);
+    if (!st) st = load_norm(t5, source, "encoder.final_layer_norm.weight", &w->final_norm, err);
     return st;
 }
 
-oct_status oct_t5_load(oct_t5 *t5, const oct_source *source, oct_err *err)
+oct_status oct_t5_load(oct_t5 *t5, oct_device *device, const oct_source *source, oct_err *err)
 {
     oct_arena names = {0};
 
-    *t5 = (oct_t5){0};
+    *t5 = (oct_t5){.device = device};
     t5->weights = calloc(1, sizeof *t5->weights);
     oct_status st = t5->weights ? load_all(t5, source, &names, err)
                                 : oct_fail(err, OCT_ENOMEM, "out of memory");
+    if (!st) st = device->ops->sync(device, err);
     oct_arena_deinit(&names);
     if (st) {
         oct_t5_deinit(t5);
@@ -167,13 +184,19 @@ oct_status oct_t5_load(oct_t5 *t5, const oct_source *source, oct_err *err)
     return OCT_OK;
 }
 
-static void free_block(block *b)
+static void drop_linear(oct_device *device, oct_linear *linear)
+{
+    device->ops->drop(device, linear);
+    oct_linear_deinit(linear);
+}
+
+static void free_block(oct_device *device, block *b)
 {
     oct_linear *const linears[] = {&b->q, &b->k, &b->v, &b->o, &b->wi_0, &b->wi_1, &b->wo};
 
-    free(b->norm1);
-    free(b->norm2);
-    for (size_t i = 0; i < sizeof linears / sizeof *linears; i++) oct_linear_deinit(linears[i]);
+    device->ops->release(device, b->norm1);
+    device->ops->release(device, b->norm2);
+    for (size_t i = 0; i < sizeof linears / sizeof *linears; i++) drop_linear(device, linears[i]);
 }
 
 void oct_t5_deinit(oct_t5 *t5)
@@ -181,10 +204,10 @@ void oct_t5_deinit(oct_t5 *t5)
     weights *w = t5->weights;
 
     if (w) {
-        oct_linear_deinit(&w->tokens);
+        drop_linear(t5->device, &w->tokens);
         free(w->distances);
-        free(w->final_norm);
-        for (size_t i = 0; w->blocks && i < t5->layers; i++) free_block(&w->blocks[i]);
+        t5->device->ops->release(t5->device, w->final_norm);
+        for (size_t i = 0; w->blocks && i < t5->layers; i++) free_block(t5->device, &w->blocks[i]);
         free(w->blocks);
         free(w);
     }
@@ -193,11 +216,16 @@ void oct_t5_deinit(oct_t5 *t5)
 
 // --- running ---
 
-typedef struct workspace {
-    float *x, *normed;            // [length][width]
-    float *q, *k, *v, *attended;  // [length][heads * head_dim]
-    float *gate, *up;             // [length][widest MLP]
-    float *bias;                  // [heads][length][length]
+typedef struct workspace {  // views into `block`, but for the bias
+    void *block;
+    float *x;         // F32 [length][width], the residual stream
+    float *y;         // F32 [length][width], what is added to it
+    void *normed;     // operand [length][width]
+    void *q, *k, *v;  // activation [length][heads * head_dim]
+    void *attended;   // operand of the same shape
+    void *gate, *up;  // activation [length][widest MLP]
+    void *hidden;     // operand of the same shape
+    float *bias;      // F32 [heads][length][length]
 } workspace;
 
 static size_t widest_mlp(const oct_t5 *t5)
@@ -208,23 +236,24 @@ static size_t widest_mlp(const oct_t5 *t5)
     return widest;
 }
 
-static oct_status make_workspace(const oct_t5 *t5, size_t length, workspace *ws, oct_err *err)
+// Returns how many bytes the block must have.
+static size_t lay_out(const oct_t5 *t5, size_t length, workspace *ws)
 {
     const size_t wide = length * t5->width, inner = length * t5->heads * t5->head_dim;
-    const size_t mlp = length * widest_mlp(t5), bias = t5->heads * length * length;
-    const size_t all = 2 * wide + 4 * inner + 2 * mlp + bias;
+    const size_t mlp = length * widest_mlp(t5);
+    oct_carver carver = {.device = t5->device, .block = ws->block};
 
-    ws->x = malloc(all * sizeof *ws->x);
-    if (!ws->x) return oct_fail(err, OCT_ENOMEM, "out of memory for %zu activations", all);
-    ws->normed = ws->x + wide;
-    ws->q = ws->normed + wide;
-    ws->k = ws->q + inner;
-    ws->v = ws->k + inner;
-    ws->attended = ws->v + inner;
-    ws->gate = ws->attended + inner;
-    ws->up = ws->gate + mlp;
-    ws->bias = ws->up + mlp;
-    return OCT_OK;
+    ws->x = oct_carve_f32(&carver, wide);
+    ws->y = oct_carve_f32(&carver, wide);
+    ws->normed = oct_carve_f32(&carver, wide);
+    ws->q = oct_carve_activation(&carver, inner);
+    ws->k = oct_carve_activation(&carver, inner);
+    ws->v = oct_carve_activation(&carver, inner);
+    ws->attended = oct_carve_f32(&carver, inner);
+    ws->gate = oct_carve_activation(&carver, mlp);
+    ws->up = oct_carve_activation(&carver, mlp);
+    ws->hidden = oct_carve_f32(&carver, mlp);
+    return carver.used;
 }
 
 // The bucket of a distance key - query: exact up to 7, then by logarithm up to DISTANCE_MAX; keys
@@ -252,53 +281,66 @@ static void fill_bias(const oct_t5 *t5, size_t length, float *bias)
         }
 }
 
-static void normalize(const oct_t5 *t5, const float *weight, const workspace *ws, size_t length)
+static oct_status make_bias(const oct_t5 *t5, size_t length, workspace *ws, oct_err *err)
 {
-    memcpy(ws->normed, ws->x, length * t5->width * sizeof *ws->x);
-    oct_rms_norm(ws->normed, weight, NORM_EPS, length, t5->width, t5->width);
+    const size_t n = t5->heads * length * length;
+    float *bias = malloc(n * sizeof *bias);
+    if (!bias) return oct_fail(err, OCT_ENOMEM, "out of memory for %zu distances", n);
+
+    fill_bias(t5, length, bias);
+    ws->bias = bias;
+    return oct_device_adopt_f32(t5->device, &ws->bias, n, "the distances of tokens", err);
 }
 
-static void attend(const oct_t5 *t5, block *b, workspace *ws, size_t length)
+static oct_status make_workspace(const oct_t5 *t5, size_t length, workspace *ws, oct_err *err)
 {
-    const size_t inner = t5->heads * t5->head_dim;
-
-    normalize(t5, b->norm1, ws, length);
-    oct_linear_run(&b->q, ws->q, ws->normed, length, NULL);
-    oct_linear_run(&b->k, ws->k, ws->normed, length, NULL);
-    oct_linear_run(&b->v, ws->v, ws->normed, length, NULL);
-    oct_attention(&(oct_attention_args){.out = ws->attended,
-                                        .q = ws->q,
-                                        .k = ws->k,
-                                        .v = ws->v,
-                                        .out_stride = inner,
-                                        .q_stride = inner,
-                                        .k_stride = inner,
-                                        .v_stride = inner,
-                                        .tokens_q = length,
-                                        .tokens_k = length,
-                                        .heads = t5->heads,
-                                        .head_dim = t5->head_dim,
-                                        .scale = 1,
-                                        .bias = ws->bias});
-    oct_linear_run(&b->o, ws->normed, ws->attended, length, NULL);
-    oct_add_gated(ws->x, ws->normed, NULL, length, t5->width);
+    oct_status st = t5->device->ops->alloc(t5->device, &ws->block, lay_out(t5, length, ws),
+                                           "the activations of t5", err);
+    if (st) return st;
+    lay_out(t5, length, ws);
+    return make_bias(t5, length, ws, err);
 }
 
-static void feed_forward(const oct_t5 *t5, block *b, workspace *ws, size_t length)
+// q, k and v read one input: encoders have no input scales.
+static void attend(const oct_t5 *t5, block *b, const workspace *ws, size_t length)
 {
-    const size_t n = length * b->wi_0.out;
+    oct_device *device = t5->device;
+    const oct_operand normed = device->ops->operand(device, &b->q, ws->normed);
+    const oct_operand attended = device->ops->operand(device, &b->o, ws->attended);
 
-    normalize(t5, b->norm2, ws, length);
-    oct_linear_run(&b->wi_0, ws->gate, ws->normed, length, NULL);
-    oct_linear_run(&b->wi_1, ws->up, ws->normed, length, NULL);
-    oct_activate(ws->gate, OCT_GELU_TANH, n);
-#pragma omp parallel for simd schedule(static)
-    for (size_t i = 0; i < n; i++) ws->gate[i] *= ws->up[i];
-    oct_linear_run(&b->wo, ws->normed, ws->gate, length, NULL);
-    oct_add_gated(ws->x, ws->normed, NULL, length, t5->width);
+    device->ops->rms_norm(device, normed, ws->x, b->norm1, NORM_EPS, length, t5->width);
+    device->ops->linear(device, &b->q, ws->q, false, normed, length);
+    device->ops->linear(device, &b->k, ws->k, false, normed, length);
+    device->ops->linear(device, &b->v, ws->v, false, normed, length);
+    device->ops->plain_attention(device, &(oct_plain_attention){.out = attended,
+                                                                .q = ws->q,
+                                                                .k = ws->k,
+                                                                .v = ws->v,
+                                                                .tokens = length,
+                                                                .heads = t5->heads,
+                                                                .head_dim = t5->head_dim,
+                                                                .scale = 1,
+                                                                .bias = ws->bias});
+    device->ops->linear(device, &b->o, ws->y, true, attended, length);
+    device->ops->add_gated(device, ws->x, ws->y, true, NULL, length, t5->width);
 }
 
-static oct_status embed(const oct_t5 *t5, const int32_t *ids, size_t length, float *x, oct_err *err)
+static void feed_forward(const oct_t5 *t5, block *b, const workspace *ws, size_t length)
+{
+    oct_device *device = t5->device;
+    const oct_operand normed = device->ops->operand(device, &b->wi_0, ws->normed);
+    const oct_operand hidden = device->ops->operand(device, &b->wo, ws->hidden);
+
+    device->ops->rms_norm(device, normed, ws->x, b->norm2, NORM_EPS, length, t5->width);
+    device->ops->linear(device, &b->wi_0, ws->gate, false, normed, length);
+    device->ops->linear(device, &b->wi_1, ws->up, false, normed, length);
+    device->ops->activate_gated(device, hidden, OCT_GELU_TANH, ws->gate, ws->up,
+                                length * b->wi_0.out);
+    device->ops->linear(device, &b->wo, ws->y, true, hidden, length);
+    device->ops->add_gated(device, ws->x, ws->y, true, NULL, length, t5->width);
+}
+
+static oct_status check_ids(const oct_t5 *t5, const int32_t *ids, size_t length, oct_err *err)
 {
     for (size_t t = 0; t < length; t++) {
         if (ids[t] < 0 || (size_t)ids[t] >= t5->vocabulary)
@@ -307,27 +349,31 @@ static oct_status embed(const oct_t5 *t5, const int32_t *ids, size_t length, flo
                             " is not one of the encoder's %zu: the tokenizer is "
                             "another model's",
                             ids[t], t5->vocabulary);
-        oct_linear_row(&t5->weights->tokens, (size_t)ids[t], x + t * t5->width);
     }
     return OCT_OK;
 }
 
 oct_status oct_t5_encode(oct_t5 *t5, const int32_t *ids, size_t length, float *out, oct_err *err)
 {
+    oct_device *device = t5->device;
     workspace ws = {0};
 
-    oct_status st = make_workspace(t5, length, &ws, err);
-    if (!st) st = embed(t5, ids, length, ws.x, err);
+    oct_status st = check_ids(t5, ids, length, err);
+    if (!st) st = make_workspace(t5, length, &ws, err);
     if (st) goto out;
-    fill_bias(t5, length, ws.bias);
+    device->ops->embed(device, ws.x, &t5->weights->tokens, NULL, ids, length);
     for (size_t i = 0; i < t5->layers; i++) {
+        device->ops->enter_group(device, (int)i);
         attend(t5, &t5->weights->blocks[i], &ws, length);
         feed_forward(t5, &t5->weights->blocks[i], &ws, length);
     }
-    normalize(t5, t5->weights->final_norm, &ws, length);
-    memcpy(out, ws.normed, length * t5->width * sizeof *out);
+    device->ops->enter_group(device, -1);
+    device->ops->rms_norm(device, oct_operand_f32(ws.y), ws.x, t5->weights->final_norm, NORM_EPS,
+                          length, t5->width);
+    st = device->ops->read(device, out, ws.y, length * t5->width * sizeof *out, err);
 
 out:
-    free(ws.x);
+    device->ops->release(device, ws.block);
+    device->ops->release(device, ws.bias);
     return st;
 }

@@ -29,7 +29,7 @@ static oct_status load(oct_source *source, oct_clip *clip, oct_component compone
     oct_status st = synthetic_write(path, tensors, n, err);
     if (!st) st = oct_source_open(source, &paths, err);
     if (!st)
-        st = oct_clip_load(clip, source, component,
+        st = oct_clip_load(clip, oct_device_cpu(), source, component,
                            &(oct_clip_config){.heads = HEADS, .activation = activation}, err);
     return st;
 }

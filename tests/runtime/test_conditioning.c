@@ -67,7 +67,8 @@ static void make_model(model *m, const char *name, oct_fabric fabric)
 static oct_status encode(model *m, const char *const *texts, size_t n, const char *tokenizers,
                          size_t t5_tokens, oct_conditioning *out, oct_err *err)
 {
-    const oct_conditioning_params params = {.tokenizers = tokenizers, .t5_tokens = t5_tokens};
+    const oct_conditioning_params params = {
+        .device = oct_device_cpu(), .tokenizers = tokenizers, .t5_tokens = t5_tokens};
     return oct_conditioning_encode(out, texts, n, &m->source, &m->denoiser, &params, err);
 }
 

@@ -22,7 +22,7 @@ static oct_status load(oct_source *source, oct_t5 *t5, size_t n, oct_err *err)
 
     oct_status st = synthetic_write(path, tensors, n, err);
     if (!st) st = oct_source_open(source, &(oct_model_paths){.t5 = path}, err);
-    return st ? st : oct_t5_load(t5, source, err);
+    return st ? st : oct_t5_load(t5, oct_device_cpu(), source, err);
 }
 
 static void encode(float *out, size_t n)
