@@ -27,6 +27,7 @@ struct oct_encoder {
     _Atomic uint32_t amax_bits;        // of what was scanned; binary32 from 0 up sorts as integers
     _Atomic uint64_t first_nonfinite;  // its index twice, plus one for a NaN; or UINT64_MAX
     _Atomic uint64_t saturated;
+    uint64_t *counts;  // [columns]: what each counts under mse; NULL: all the same
     void *scales;
     uint64_t scale_bytes;
 };
@@ -45,6 +46,26 @@ static void set_least(_Atomic uint64_t *least, uint64_t value)
     }
 }
 
+static oct_status fail_memory(const oct_decision *decision, oct_err *err)
+{
+    return oct_fail(err, OCT_ENOMEM, "out of memory for the scales of '%s'",
+                    decision->layer->weight->name);
+}
+
+static oct_status weigh_columns(oct_encoder *encoder, oct_err *err)
+{
+    const oct_decision *decision = encoder->decision;
+
+    if (decision->scaling != OCT_SCALE_MSE || !decision->channels) return OCT_OK;
+    encoder->counts = calloc(encoder->columns, sizeof *encoder->counts);
+    if (!encoder->counts) return fail_memory(decision, err);
+    if (!oct_numbers_weigh(decision->channels, encoder->counts)) {
+        free(encoder->counts);
+        encoder->counts = NULL;
+    }
+    return OCT_OK;
+}
+
 oct_status oct_encoder_begin(oct_encoder **encoder, const oct_plan *plan,
                              const oct_decision *decision, oct_err *err)
 {
@@ -52,14 +73,7 @@ oct_status oct_encoder_begin(oct_encoder **encoder, const oct_plan *plan,
 
     assert(decision->weights != OCT_WEIGHTS_KEEP);
     *encoder = calloc(1, sizeof **encoder);
-    void *scales = calloc(1, oct_decision_scale_bytes(decision));
-    if (!*encoder || !scales) {
-        free(*encoder);
-        free(scales);
-        *encoder = NULL;
-        return oct_fail(err, OCT_ENOMEM, "out of memory for the scales of '%s'",
-                        layer->weight->name);
-    }
+    if (!*encoder) return fail_memory(decision, err);
     **encoder = (oct_encoder){
         .plan = plan,
         .decision = decision,
@@ -69,10 +83,16 @@ oct_status oct_encoder_begin(oct_encoder **encoder, const oct_plan *plan,
         .columns = layer->in_features,
         .qmax = plan->params.qmax * (decision->weights == OCT_WEIGHTS_E5M2 ? E5M2_PER_E4M3 : 1),
         .first_nonfinite = UINT64_MAX,
-        .scales = scales,
+        .scales = calloc(1, oct_decision_scale_bytes(decision)),
         .scale_bytes = oct_decision_scale_bytes(decision),
     };
-    return OCT_OK;
+    oct_status st = (*encoder)->scales ? OCT_OK : fail_memory(decision, err);
+    if (!st) st = weigh_columns(*encoder, err);
+    if (st) {
+        oct_encoder_end(*encoder);
+        *encoder = NULL;
+    }
+    return st;
 }
 
 uint64_t oct_encoder_grain(const oct_encoder *encoder)
@@ -157,7 +177,10 @@ static void scan_rows(oct_encoder *encoder, const uint8_t *x, uint64_t first, ui
     int is_finite;
 
     for (uint64_t i = 0; i < n; i += columns) {
-        const oct_numbers row = {encoder->dtype, x + i * element_bytes(encoder), NULL, columns};
+        const oct_numbers row = {.dtype = encoder->dtype,
+                                 .x = x + i * element_bytes(encoder),
+                                 .counts = encoder->counts,
+                                 .n = columns};
         const float amax = oct_absmax(row.dtype, row.x, columns, &is_finite);
         float scale = range_scale(encoder, &row, amax);
         if (decision->scaling == OCT_SCALE_MSE && amax > 0 && isfinite(scale)) {
@@ -255,7 +278,11 @@ static oct_status search_tensor(oct_encoder *encoder, const oct_numbers *all, oc
 
 static oct_status settle_tensor(oct_encoder *encoder, const void *x, oct_err *err)
 {
-    const oct_numbers all = {encoder->dtype, x, NULL, encoder->n};
+    const oct_numbers all = {.dtype = encoder->dtype,
+                             .x = x,
+                             .counts = encoder->counts,
+                             .n = encoder->n,
+                             .period = encoder->columns};
     const float amax = oct_f32_from_bits(encoder->amax_bits);
     float *scale = encoder->scales;
 
@@ -366,5 +393,6 @@ void oct_encoder_end(oct_encoder *encoder)
 {
     if (!encoder) return;
     free(encoder->scales);
+    free(encoder->counts);
     free(encoder);
 }

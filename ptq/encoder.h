@@ -16,8 +16,10 @@
 //
 //   max         largest magnitude / Q
 //   percentile  the magnitude at the percentile / Q; where that is 0, as max
-//   mse         the one of least squared error of a grid around max's (ptq/scale_search.h); every
-//               element counts the same
+//   mse         the one of least squared error of a grid around max's (ptq/scale_search.h). Where the
+//               calibration knows the input's channels, an element counts as much as the mean square
+//               of the channel that it meets: what is least is then the error of the layer's outputs,
+//               as far as channels are uncorrelated. Else every element counts the same
 //
 // and then snapped. A row or tensor of zeros has 1. q = code(x / scale), saturating. MX knows
 // neither --qmax nor snapping (kernels/kernels.h).

@@ -50,6 +50,12 @@ static oct_status check_calibration(const oct_denoiser *denoiser,
             return oct_fail(err, OCT_EFORMAT, "the calibration has layer '%s', the model has not",
                             oct_printable(name, shown, sizeof shown));
         }
+        const oct_channels *channels = calibration->layers[i].channels;
+        if (channels && channels->n != layer->in_features) {
+            return oct_fail(err, OCT_EFORMAT,
+                            "layer '%s': the calibration has %zu channels, the model %" PRIu64,
+                            layer->name, channels->n, layer->in_features);
+        }
     }
     return OCT_OK;
 }
@@ -60,12 +66,16 @@ static void set_weight_only(oct_decision *decision, const char *reason)
     decision->reason = reason;
 }
 
-// Give static inputs their scale, or take them back with a reason.
+// What calibration says of a layer: give static inputs their scale, or take them back with a
+// reason.
 static oct_status decide_inputs(oct_plan *plan, oct_decision *decision, oct_err *err)
 {
     const oct_layer *layer = decision->layer;
     const oct_calibration *calibration = plan->params.calibration;
 
+    const oct_calibration_layer *range =
+        calibration ? oct_calibration_find(calibration, layer->name) : NULL;
+    if (range && range->channels && range->channels->rows > 0) decision->channels = range->channels;
     if (decision->inputs != OCT_INPUTS_STATIC) return OCT_OK;
     if (plan->params.has_unit_scales) {
         set_weight_only(decision, "no scales in this dialect: weight only");
@@ -79,8 +89,6 @@ static oct_status decide_inputs(oct_plan *plan, oct_decision *decision, oct_err 
         set_weight_only(decision, "features are not multiples of 16: weight only");
         return OCT_OK;
     }
-    const oct_calibration_layer *range =
-        calibration ? oct_calibration_find(calibration, layer->name) : NULL;
     if (!range || range->amax == 0) {
         if (plan->params.require_calibration) {
             return oct_fail(err, OCT_EFORMAT, "layer '%s' has no calibrated range", layer->name);

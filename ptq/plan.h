@@ -21,6 +21,8 @@ typedef struct oct_decision {
     double percentile;            // with OCT_SCALE_PERCENTILE, else 0
     oct_inputs inputs;            // of kept layers: NONE
     float input_scale;            // > 0 with static inputs, else 0
+    const oct_channels *channels; // of FP8 layers, where the calibration has them: what a column's
+                                  // error counts; else NULL
     int rule;                     // of the policy, from 0; -1: its default
     const char *reason;           // "rule 2" (counted from 1), "default", or why it is otherwise:
                                   // "convolution: no loader reads it in FP8",
@@ -54,7 +56,7 @@ typedef struct oct_plan {
 uint64_t oct_decision_scale_bytes(const oct_decision *decision);
 
 // OCT_EFORMAT: a rule matches nothing; MX with another scale than "max" or other weights than E4M3;
-// a calibration layer that the model has not; a missing range under require_calibration.
+// a calibration layer that the model has not, or of other channels; a missing range under require_calibration.
 // OCT_EUNSUPPORTED: the source is FP8 already. The calibration's model digest is checked by whoever
 // reads the data (oct_plan_check_model).
 oct_status oct_plan_init(oct_plan *plan, const oct_denoiser *denoiser,

@@ -60,22 +60,39 @@ static float scale_at(const oct_decision *decision, const void *scales, uint64_t
     }
 }
 
-static double find_sqnr_db(const sample *s, const void *scales)
+// What column `column` of the weight is multiplied with, squared.
+static double energy_at(const oct_decision *decision, uint64_t column)
+{
+    return decision->channels ? (double)oct_channels_mean(decision->channels, column) : 0;
+}
+
+static double decibels(double signal, double noise)
+{
+    return noise == 0 ? INFINITY : 10 * log10(signal / noise);
+}
+
+static void measure(const sample *s, const void *scales, oct_prediction *prediction)
 {
     const bool is_e5m2 = s->decision.weights == OCT_WEIGHTS_E5M2;
-    double signal = 0, noise = 0;
+    double signal = 0, noise = 0, output_signal = 0, output_noise = 0;
 
     for (uint64_t i = 0; i < s->n; i++) {
         const float code = is_e5m2 ? oct_e5m2_to_f32(s->codes[i]) : oct_e4m3_to_f32(s->codes[i]);
+        const double energy = energy_at(&s->decision, i % s->layer.in_features);
         const double value = s->values[i];
         const double error = value - (double)(code * scale_at(&s->decision, scales, i));
         signal += value * value;
         noise += error * error;
+        output_signal += energy * value * value;
+        output_noise += energy * error * error;
     }
-    return noise == 0 ? INFINITY : 10 * log10(signal / noise);
+    prediction->sqnr_db = decibels(signal, noise);
+    if (s->decision.channels) {
+        prediction->output_sqnr_db = decibels(output_signal, output_noise);
+    }
 }
 
-static oct_status encode(sample *s, const oct_plan *plan, double *sqnr_db, oct_err *err)
+static oct_status encode(sample *s, const oct_plan *plan, oct_prediction *prediction, oct_err *err)
 {
     oct_encoder *encoder = NULL;
     uint64_t bytes = 0;
@@ -87,7 +104,7 @@ static oct_status encode(sample *s, const oct_plan *plan, double *sqnr_db, oct_e
     st = oct_encoder_settle(encoder, s->stored, err);
     if (!st) {
         oct_encoder_encode(encoder, s->stored, 0, s->n, s->codes);
-        *sqnr_db = find_sqnr_db(s, oct_encoder_scales(encoder, &bytes));
+        measure(s, oct_encoder_scales(encoder, &bytes), prediction);
     }
     oct_encoder_end(encoder);
     return st;
@@ -100,7 +117,7 @@ static oct_status predict(const oct_plan *plan, const oct_decision *decision,
     sample s = {.layer = *layer, .decision = *decision};
     oct_status st = OCT_OK;
 
-    *prediction = (oct_prediction){.sqnr_db = NAN};
+    *prediction = (oct_prediction){.sqnr_db = NAN, .output_sqnr_db = NAN};
     if (decision->weights == OCT_WEIGHTS_KEEP) return OCT_OK;
     if (layer->out_features > OCT_PREDICT_ROWS) s.layer.out_features = OCT_PREDICT_ROWS;
     s.decision.layer = &s.layer;
@@ -111,7 +128,7 @@ static oct_status predict(const oct_plan *plan, const oct_decision *decision,
     s.codes = malloc(s.n);
     if (s.stored && s.values && s.codes) {
         st = read_rows(&s, layer, err);
-        if (!st) st = encode(&s, plan, &prediction->sqnr_db, err);
+        if (!st) st = encode(&s, plan, prediction, err);
     } else {
         st = oct_fail(err, OCT_ENOMEM, "out of memory for %" PRIu64 " rows of '%s'",
                       prediction->rows, layer->weight->name);

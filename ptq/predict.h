@@ -13,6 +13,9 @@
 // usually a little larger than theirs; per row and per MX block they are the same.
 typedef struct oct_prediction {
     double sqnr_db;  // NAN for a kept layer, INFINITY where no value is changed
+    double output_sqnr_db;  // the same of the layer's outputs in 16 bit: every column's squares
+                            // times the mean square of its input channel, which takes channels for
+                            // uncorrelated; NAN where the calibration does not know them
     uint64_t rows;   // OCT_PREDICT_ROWS, evenly spread from the first; all of a smaller weight;
                      // 0 for a kept layer
 } oct_prediction;

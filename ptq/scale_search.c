@@ -17,6 +17,7 @@
 #define GRID_LAST 64
 #define GRID_START 32
 #define GRID (1 + GRID_LAST - GRID_FIRST + 1)
+#define WHOLE 0x1p30              // the count of the strongest channel
 #define MANY (UINT64_C(1) << 18)  // numbers that are worth threads
 
 // ---- Error.
@@ -63,20 +64,31 @@ static void add_counted_squares(double sums[LANES], const float *x, const float 
     }
 }
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t period_of(const oct_numbers *numbers)
+{
+    return numbers->counts && numbers->period ? numbers->period : numbers->n;
+}
+
 double oct_numbers_error(const oct_numbers *numbers, oct_weights weights, float scale)
 {
+    const uint64_t period = period_of(numbers);
     const size_t element = oct_dtype_bits(numbers->dtype) / 8;
     const uint8_t *bytes = numbers->x;
     float x[PIECE], value[PIECE];
     double sums[LANES] = {0}, sum = 0;
 
     assert(weights != OCT_WEIGHTS_KEEP);
-    for (uint64_t i = 0; i < numbers->n; i += PIECE) {
-        const size_t n = numbers->n - i < PIECE ? (size_t)(numbers->n - i) : PIECE;
+    for (uint64_t i = 0, n; i < numbers->n; i += n) {
+        n = least(least(numbers->n - i, period - i % period), PIECE);
         oct_widen(x, numbers->dtype, bytes + i * element, n);
         decode_again(value, weights, x, n, scale);
         if (numbers->counts) {
-            add_counted_squares(sums, x, value, numbers->counts + i, n);
+            add_counted_squares(sums, x, value, numbers->counts + i % period, n);
         } else {
             add_squares(sums, x, value, n);
         }
@@ -163,18 +175,38 @@ float oct_numbers_magnitude_at(const oct_numbers *numbers, double percentile)
 
 // ---- Counting.
 
+bool oct_numbers_weigh(const oct_channels *channels, uint64_t *counts)
+{
+    double most = 0;
+
+    for (size_t i = 0; i < channels->n && channels->rows > 0; i++) {
+        most = fmax(most, (double)oct_channels_mean(channels, i));
+    }
+    if (most == 0) return false;
+    for (size_t i = 0; i < channels->n; i++) {
+        counts[i] = (uint64_t)nearbyint((double)oct_channels_mean(channels, i) / most * WHOLE);
+    }
+    return true;
+}
+
 void oct_numbers_count(const oct_numbers *numbers, uint16_t *magnitudes, uint64_t *counts,
                        oct_numbers *counted)
 {
+    const uint64_t period = period_of(numbers);
     size_t n = 0;
 
-    assert(oct_dtype_is_float16(numbers->dtype) && !numbers->counts);
+    assert(oct_dtype_is_float16(numbers->dtype));
     memset(counts, 0, OCT_MAGNITUDES_16 * sizeof *counts);
-    for (uint64_t i = 0; i < numbers->n; i++) counts[magnitude_bits(numbers, i)]++;
+    for (uint64_t first = 0; first < numbers->n; first += period) {
+        const uint64_t end = least(first + period, numbers->n);
+        for (uint64_t i = first; i < end; i++) {
+            counts[magnitude_bits(numbers, i)] += numbers->counts ? numbers->counts[i - first] : 1;
+        }
+    }
     for (uint32_t bits = 0; bits < OCT_MAGNITUDES_16; bits++) {
         if (counts[bits] == 0) continue;
         magnitudes[n] = (uint16_t)bits;
         counts[n++] = counts[bits];
     }
-    *counted = (oct_numbers){numbers->dtype, magnitudes, counts, n};
+    *counted = (oct_numbers){.dtype = numbers->dtype, .x = magnitudes, .counts = counts, .n = n};
 }

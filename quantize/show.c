@@ -32,14 +32,14 @@ static const char *inputs_name(const oct_decision *d)
     return d->weights == OCT_WEIGHTS_KEEP ? "-" : oct_inputs_name(d->inputs);
 }
 
-static const char *print_sqnr(char *text, size_t bytes, const oct_prediction *prediction)
+static const char *print_sqnr(char *text, size_t bytes, double sqnr_db)
 {
-    if (isnan(prediction->sqnr_db)) {
+    if (isnan(sqnr_db)) {
         snprintf(text, bytes, "-");
-    } else if (isinf(prediction->sqnr_db)) {
+    } else if (isinf(sqnr_db)) {
         snprintf(text, bytes, "exact");
     } else {
-        snprintf(text, bytes, "%.1f", prediction->sqnr_db);
+        snprintf(text, bytes, "%.1f", sqnr_db);
     }
     return text;
 }
@@ -78,25 +78,38 @@ static widths find_widths(const oct_plan *plan)
     return w;
 }
 
+static bool has_channels(const oct_plan *plan)
+{
+    return plan->params.calibration && plan->params.calibration->channels;
+}
+
 static void print_layers(const oct_plan *plan, const oct_prediction *predictions)
 {
     const widths w = find_widths(plan);
-    printf("%-*s  %-9s %12s  %-*s %-6s %5s %11s  %s\n", w.name, "layer", "role", "out x in",
-           w.weights, "weights", "inputs", "dB", "bytes", "why");
+    const bool has_outputs = has_channels(plan);
+    printf("%-*s  %-9s %12s  %-*s %-6s %5s%s %11s  %s\n", w.name, "layer", "role", "out x in",
+           w.weights, "weights", "inputs", "dB", has_outputs ? " outputs" : "", "bytes", "why");
     for (size_t i = 0; i < plan->n_decisions; i++) {
         const oct_decision *d = &plan->decisions[i];
-        char shape[48], weights[64], sqnr[32];
+        char shape[48], weights[64], sqnr[32], outputs[32] = "";
         snprintf(shape, sizeof shape, "%" PRIu64 "x%" PRIu64, d->layer->out_features,
                  d->layer->in_features);
-        printf("%-*s  %-9s %12s  %-*s %-6s %5s %11" PRIu64 "  ", w.name, d->layer->name,
+        if (has_outputs) print_sqnr(outputs, sizeof outputs, predictions[i].output_sqnr_db);
+        printf("%-*s  %-9s %12s  %-*s %-6s %5s%*s %11" PRIu64 "  ", w.name, d->layer->name,
                oct_role_name(d->layer->role), shape, w.weights,
                print_weights(weights, sizeof weights, d), inputs_name(d),
-               print_sqnr(sqnr, sizeof sqnr, &predictions[i]), d->bytes_after);
+               print_sqnr(sqnr, sizeof sqnr, predictions[i].sqnr_db), has_outputs ? 8 : 0, outputs,
+               d->bytes_after);
         print_why(d);
     }
     printf("\ndB: predicted signal-to-noise ratio of the weight, from encoding at most %d of its "
            "rows\n",
            OCT_PREDICT_ROWS);
+    if (has_outputs) {
+        printf(
+            "outputs: the same of what the layer computes with it, by the calibrated strength of "
+            "its input channels\n");
+    }
 }
 
 // ---- Rules.
@@ -264,13 +277,21 @@ oct_status oct_plan_print(const oct_plan *plan, const oct_source *source, oct_er
 
 // ---- JSON.
 
+static void add_sqnr(cJSON *item, const char *key, double sqnr_db)
+{
+    if (isfinite(sqnr_db)) {
+        cJSON_AddNumberToObject(item, key, round(sqnr_db * 100) / 100);
+    } else {
+        cJSON_AddNullToObject(item, key);  // exact
+    }
+}
+
 static void add_prediction(cJSON *item, const oct_prediction *prediction)
 {
     if (prediction->rows == 0) return;
-    if (isfinite(prediction->sqnr_db)) {
-        cJSON_AddNumberToObject(item, "sqnr_db", round(prediction->sqnr_db * 100) / 100);
-    } else {
-        cJSON_AddNullToObject(item, "sqnr_db");  // exact
+    add_sqnr(item, "sqnr_db", prediction->sqnr_db);
+    if (!isnan(prediction->output_sqnr_db)) {
+        add_sqnr(item, "output_sqnr_db", prediction->output_sqnr_db);
     }
     cJSON_AddNumberToObject(item, "sqnr_rows", (double)prediction->rows);
 }

@@ -34,9 +34,16 @@ static double gaussian(void)
 
 static const oct_dtype dtypes[] = {OCT_F16, OCT_BF16, OCT_F32};
 
+// What the calibration says of the input of the layer; all of it 0: there is none.
+static double energies[COLUMNS];
+
 typedef struct encoding {
     opened_denoiser model;
     oct_policy policy;
+    oct_calibration calibration;
+    oct_calibration_layer calibrated;
+    oct_channels channels;
+    oct_energy sums[COLUMNS];
     oct_plan_params params;
     oct_plan plan;
     const oct_layer *layer;  // [ROWS][COLUMNS]
@@ -88,6 +95,17 @@ static void fill(encoding *e)
     }
 }
 
+static void calibrate(encoding *e)
+{
+    enum { TOKENS = 5 };
+
+    e->channels = (oct_channels){.rows = TOKENS, .n = COLUMNS, .sums = e->sums};
+    for (size_t i = 0; i < COLUMNS; i++) oct_energy_add(&e->sums[i], TOKENS * energies[i]);
+    e->calibrated = (oct_calibration_layer){.name = e->layer->name, .channels = &e->channels};
+    e->calibration = (oct_calibration){.layers = &e->calibrated, .n_layers = 1};
+    e->params.calibration = &e->calibration;
+}
+
 static encoding *open_encoding(oct_dtype dtype, const char *set, float qmax, oct_snap snap)
 {
     encoding *e = calloc(1, sizeof *e);
@@ -98,9 +116,10 @@ static encoding *open_encoding(oct_dtype dtype, const char *set, float qmax, oct
     open_denoiser(&e->model, &spec);
     e->policy = parse_policy(set);
     e->params = (oct_plan_params){.policy = &e->policy, .qmax = qmax, .snap_scales = snap};
+    e->layer = oct_denoiser_find(&e->model.denoiser, "joint_blocks.0.x_block.adaLN_modulation.1");
+    calibrate(e);
     CHECK(oct_plan_init(&e->plan, &e->model.denoiser, &e->params, &err) == OCT_OK);
     CHECK_TEXT(err.text, "");
-    e->layer = oct_denoiser_find(&e->model.denoiser, "joint_blocks.0.x_block.adaLN_modulation.1");
     CHECK(e->layer->out_features == ROWS && e->layer->in_features == COLUMNS);
     e->dtype = dtype;
     e->x = malloc(N * sizeof(float));
@@ -181,7 +200,7 @@ static uint8_t nearest(double x, bool is_e5m2)
 
 static double decoded(uint8_t code, double scale, bool is_e5m2)
 {
-    const double m = magnitude(code & 0x7f, is_e5m2) * scale;
+    const double m = (double)(float)(magnitude(code & 0x7f, is_e5m2) * scale);
     return code & 0x80 ? -m : m;
 }
 
@@ -191,12 +210,15 @@ static uint8_t code_of(double x, float scale, bool is_e5m2)
     return nearest((double)((float)x / scale), is_e5m2);
 }
 
+static bool is_calibrated;  // whether errors count by the energies
+
+// x begins with column 0.
 static double squared_error(const double *x, size_t n, float scale, bool is_e5m2)
 {
     double sum = 0;
     for (size_t i = 0; i < n; i++) {
         const double d = x[i] - decoded(code_of(x[i], scale, is_e5m2), (double)scale, is_e5m2);
-        sum += d * d;
+        sum += d * d * (is_calibrated ? energies[i % COLUMNS] : 1);
     }
     return sum;
 }
@@ -423,6 +445,91 @@ static void mse_moves_off_a_bad_grid(void)
     CHECK(squared_error(e->value, N, e->scales[0], false) <
           0.1 * squared_error(e->value, N, 1, false));
     close_encoding(e);
+}
+
+// ---- By least squared error of the outputs.
+
+// Powers of two, whose shares of the largest are exact.
+static void set_energies(unsigned seed)
+{
+    random_state = seed;
+    for (size_t i = 0; i < COLUMNS; i++) energies[i] = ldexp(1, -(int)(25 * uniform()));
+    energies[seed % COLUMNS] = 16;
+    energies[(seed + 1) % COLUMNS] = 0;
+    is_calibrated = true;
+}
+
+static void clear_energies(void)
+{
+    memset(energies, 0, sizeof energies);
+    is_calibrated = false;
+}
+
+static void mse_weighs_by_the_energy_of_input_channels(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        set_energies(i);
+        encoding *e = open_encoding(dtypes[i % 3], i < 3 ? E4M3 MSE : E5M2 MSE, 448, OCT_SNAP_NONE);
+        run(e);
+        CHECK(is_best(e->value, N, e->scales[0], i < 3 ? 448 : 57344, i == 3));
+        check_codes(e, false, i == 3);
+        close_encoding(e);
+    }
+    clear_energies();
+}
+
+static void channels_weigh_by_the_energy_too(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        double error = 0, error_of_max = 0, error_unweighted = 0;
+        size_t wrong = 0;
+        set_energies(40 + i);
+        encoding *e = open_encoding(dtypes[i], E4M3 CHANNEL MSE, 448, OCT_SNAP_NONE);
+        run(e);
+        e->params.calibration = NULL;
+        encoding *plain = calloc(1, sizeof *plain);
+        *plain = *e;
+        CHECK(oct_plan_init(&plain->plan, &e->model.denoiser, &e->params, NULL) == OCT_OK);
+        run(plain);
+        for (size_t row = 0; row < ROWS; row++) {
+            const double *x = e->value + row * COLUMNS;
+            const float start = scale_for(largest(x, COLUMNS), 448);
+            const double here = squared_error(x, COLUMNS, e->scales[row], false);
+            const double of_max = squared_error(x, COLUMNS, start, false);
+            wrong += here > of_max;  // never worse than max, on any row
+            if (row != 5 && row % 8 < 2) wrong += !is_best(x, COLUMNS, e->scales[row], 448, false);
+            error += here;
+            error_of_max += of_max;
+            error_unweighted += squared_error(x, COLUMNS, plain->scales[row], false);
+        }
+        CHECK(wrong == 0 && e->scales[5] == 1);
+        CHECK(error < 0.5 * error_of_max && error < 0.8 * error_unweighted);
+        printf("# squared error of outputs by mse: %.3f of that by max; unweighted %.3f\n",
+               error / error_of_max, error_unweighted / error_of_max);
+        oct_plan_deinit(&plain->plan);
+        free(plain);
+        close_encoding(e);
+    }
+    clear_energies();
+}
+
+static void equal_energies_change_nothing(void)
+{
+    static const char *const sets[] = {E4M3 MSE, E4M3 CHANNEL MSE, E4M3, E4M3 CHANNEL};
+    float scales[ROWS];
+
+    for (int i = 0; i < 12; i++) {
+        encoding *e = open_encoding(dtypes[i % 3], sets[i / 3], 448, OCT_SNAP_NONE);
+        run(e);  // of a calibration in which nothing came in
+        memcpy(scales, e->scales, sizeof scales);
+        close_encoding(e);
+        for (size_t c = 0; c < COLUMNS; c++) energies[c] = 0.3;
+        e = open_encoding(dtypes[i % 3], sets[i / 3], 448, OCT_SNAP_NONE);
+        run(e);
+        CHECK(memcmp(scales, e->scales, sizeof scales) == 0);
+        close_encoding(e);
+        clear_energies();
+    }
 }
 
 // ---- Snapping.
@@ -702,6 +809,9 @@ int main(void)
     RUN(mse_finds_the_least_error_of_its_grid);
     RUN(mse_is_searched_for_every_channel);
     RUN(mse_moves_off_a_bad_grid);
+    RUN(mse_weighs_by_the_energy_of_input_channels);
+    RUN(channels_weigh_by_the_energy_too);
+    RUN(equal_energies_change_nothing);
     RUN(snapped_scales_are_rounded_up);
     RUN(snapping_knows_its_edges);
     RUN(snap_names_are_read_back);

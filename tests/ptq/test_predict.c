@@ -165,6 +165,52 @@ static void finer_scales_are_predicted_better(void)
     CHECK(sqnr_db[2] > 20);
 }
 
+// One input channel carries everything: the outputs' ratio is that of its column alone.
+static void outputs_are_predicted_by_the_energy_of_channels(void)
+{
+    const oct_model_paths paths = {.model = tiny_path()};
+    planned p = {0};
+    oct_energy sums[128] = {{0}};
+    oct_channels channels = {.layer = "final_layer.linear", .rows = 3, .n = 128, .sums = sums};
+    oct_calibration_layer range = {.name = channels.layer, .amax = 9, .channels = &channels};
+    const oct_calibration calibration = {
+        .layers = &range, .n_layers = 1, .channels = &channels, .steps = 1};
+    uint16_t x[64 * 128];
+    double signal = 0, noise = 0;
+    float amax = 0;
+    oct_err err = {0};
+
+    open_file(&p.model, paths.model);
+    CHECK(oct_policy_parse(&p.policy, ALL, strlen(ALL), NULL) == OCT_OK);
+    const oct_plan_params params = {.policy = &p.policy, .calibration = &calibration, .qmax = 448};
+    oct_energy_add(&sums[17], 3 * 0.01);
+    CHECK(oct_plan_init(&p.plan, &p.model.denoiser, &params, &err) == OCT_OK);
+    CHECK_TEXT(err.text, "");
+    p.predictions = calloc(p.plan.n_decisions, sizeof *p.predictions);
+    CHECK(oct_plan_predict(&p.plan, p.predictions, NULL) == OCT_OK);
+    const size_t index = index_of(&p, channels.layer);
+    for (size_t i = 0; i < p.plan.n_decisions; i++) {
+        CHECK(isnan(p.predictions[i].output_sqnr_db) == (i != index));
+    }
+    CHECK(oct_source_read(p.plan.decisions[index].layer->weight, x, NULL) == OCT_OK);
+    for (size_t i = 0; i < 64 * 128; i++) amax = fmaxf(amax, fabsf(oct_f16_to_f32(x[i])));
+    for (size_t row = 0; row < 64; row++) {
+        const float value = oct_f16_to_f32(x[row * 128 + 17]), scale = amax / 448;
+        const float code = oct_e4m3_to_f32(oct_f32_to_e4m3(value / scale));
+        signal += (double)value * (double)value;
+        noise +=
+            ((double)value - (double)(code * scale)) * ((double)value - (double)(code * scale));
+    }
+    CHECK_NEAR(p.predictions[index].output_sqnr_db, 10 * log10(signal / noise), 1e-6);
+
+    channels.n = 64;
+    oct_plan plan;
+    CHECK(oct_plan_init(&plan, &p.model.denoiser, &params, &err) == OCT_EFORMAT);
+    CHECK_TEXT(err.text,
+               "layer 'final_layer.linear': the calibration has 64 channels, the model 128");
+    close_plan(&p);
+}
+
 static void zeros_are_exact(void)
 {
     model_file file = {0};
@@ -207,6 +253,7 @@ int main(void)
     RUN(large_weights_are_predicted_from_some_rows);
     RUN(threads_change_nothing);
     RUN(finer_scales_are_predicted_better);
+    RUN(outputs_are_predicted_by_the_energy_of_channels);
     RUN(zeros_are_exact);
     RUN(a_nan_is_named_at_its_true_place);
     return test_end();
