@@ -169,6 +169,14 @@ __device__ static inline void narrow(e4m3 *to, float x, float scale, uint8_t sig
     *to = encode(x, scale, sign);
 }
 
+// All lanes of a warp must come here together.
+__device__ static inline void observe(uint32_t *peak, uint32_t bits)
+{
+    if (!peak) return;  // uniform
+    bits = warp_max(bits);
+    if (threadIdx.x % LANES == 0) raise(peak, bits);
+}
+
 template <typename T> struct sink {
     typedef T type;
 
@@ -192,12 +200,9 @@ template <typename T> struct sink {
         put(first, p, signs, count);
     }
 
-    // All lanes of a warp must come here together.
     __device__ void observe(uint32_t bits) const
     {
-        if (!peak) return;  // uniform
-        bits = warp_max(bits);
-        if (threadIdx.x % LANES == 0) raise(peak, bits);
+        ::observe(peak, bits);
     }
 };
 
@@ -209,6 +214,20 @@ __device__ static inline uint32_t peak_of(const piece &p, size_t count)
         if (i < count && bits > max) max = bits;
     }
     return max;
+}
+
+// Eight numbers for a sink whose type is asked for here: for kernels that spend their time
+// elsewhere, so that they are compiled once and not for every type.
+__device__ static inline void put(oct_sink y, size_t first, const piece &p)
+{
+    if (y.dtype == OCT_F32)
+        sink<float>{(float *)y.data, y.scale, y.peak}.put(first, p, PIECE);
+    else if (y.dtype == OCT_F16)
+        sink<__half>{(__half *)y.data, y.scale, y.peak}.put(first, p, PIECE);
+    else if (y.dtype == OCT_BF16)
+        sink<bf16>{(bf16 *)y.data, y.scale, y.peak}.put(first, p, PIECE);
+    else
+        sink<e4m3>{(e4m3 *)y.data, y.scale, y.peak}.put(first, p, PIECE);
 }
 
 // The piece of this thread in a flat array of n numbers: where it begins, how much of it is there.
@@ -256,11 +275,16 @@ template <typename F> static void with_stored(oct_dtype dtype, F f)
         with_float(dtype, f);
 }
 
-// Call `f` with the sink<T> of a sink.
-template <typename F> static void with_sink(oct_sink y, F f)
+static inline void check_sink(oct_sink y)
 {
     assert(y.dtype != OCT_F8_E4M3 || y.scale);
     assert((uintptr_t)y.data % 16 == 0);
+}
+
+// Call `f` with the sink<T> of a sink.
+template <typename F> static void with_sink(oct_sink y, F f)
+{
+    check_sink(y);
     with_stored(y.dtype, [&](auto tag) {
         typedef typename decltype(tag)::type T;
         f(sink<T>{(T *)y.data, y.scale, y.peak});

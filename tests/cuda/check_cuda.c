@@ -36,6 +36,8 @@ static const struct {
     {"gelu", check_cuda_gelu},
     {"add_gated", check_cuda_add_gated},
     {"split_heads", check_cuda_split_heads},
+    {"joint_attention", check_cuda_joint_attention},
+    {"plain_attention", check_cuda_plain_attention},
     {"patchify", check_cuda_patchify},
     {"unpatchify", check_cuda_unpatchify},
     {"group_norm", check_cuda_group_norm},

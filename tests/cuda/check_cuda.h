@@ -67,6 +67,8 @@ void check_cuda_layer_norm_modulate(cuda_check *t);
 void check_cuda_gelu(cuda_check *t);
 void check_cuda_add_gated(cuda_check *t);
 void check_cuda_split_heads(cuda_check *t);
+void check_cuda_joint_attention(cuda_check *t);
+void check_cuda_plain_attention(cuda_check *t);
 void check_cuda_patchify(cuda_check *t);
 void check_cuda_unpatchify(cuda_check *t);
 void check_cuda_group_norm(cuda_check *t);

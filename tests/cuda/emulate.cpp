@@ -3,10 +3,12 @@
 // Fibers by ucontext, one per thread of a block, and their barriers.
 #include "tests/cuda/emulate.h"
 
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <sys/mman.h>
 #include <ucontext.h>
+#include <vector>
 
 constexpr unsigned THREADS_MAX = 1024, WARP = 32;
 constexpr size_t STACK_BYTES = 65536;
@@ -16,15 +18,22 @@ dim3 blockDim, gridDim;
 
 enum state { READY, AT_BARRIER, AT_EXCHANGE, ENDED };
 
+struct copy {
+    void *to;
+    const void *from;  // NULL: zeros
+};
+
 struct fiber {
     ucontext_t context;
     state at;
-    unsigned mask;       // of the exchange
-    unsigned exchanges;  // so far
+    unsigned mask;             // of the exchange
+    unsigned exchanges;        // so far
+    std::vector<copy> copies;  // on their way
 };
 
 struct warp {
-    uint64_t words[2][WARP];  // alternate: a lane is at most one exchange ahead of another
+    alignas(16)
+        emulate_gifts gifts[2];  // alternate: a lane is at most one exchange ahead of another
 };
 
 static fiber fibers[THREADS_MAX];
@@ -54,6 +63,7 @@ static void wait(state at)
 static void run_thread()
 {
     (*body)();
+    if (!fibers[current].copies.empty()) fail("a thread ends without waiting for its copies");
     wait(ENDED);
 }
 
@@ -67,17 +77,28 @@ unsigned emulate_lane()
     return current % WARP;
 }
 
-uint64_t emulate_exchange(unsigned mask, uint64_t value, unsigned from)
+static const emulate_gifts &exchange(unsigned mask, const void *gift, size_t bytes)
 {
     fiber *self = &fibers[current];
-    uint64_t *words = warps[current / WARP].words[self->exchanges++ % 2];
+    emulate_gifts &gifts = warps[current / WARP].gifts[self->exchanges++ % 2];
 
     if (!(mask >> emulate_lane() & 1)) fail("a lane is not in the mask of its own exchange");
-    if (!(mask >> from & 1)) fail("a shuffle reads a lane that is not in its mask");
     self->mask = mask;
-    words[emulate_lane()] = value;
+    memcpy(gifts[emulate_lane()], gift, bytes);
     wait(AT_EXCHANGE);
-    return words[from];
+    return gifts;
+}
+
+uint64_t emulate_exchange(unsigned mask, uint64_t value, unsigned from)
+{
+    if (!(mask >> from & 1)) fail("a shuffle reads a lane that is not in its mask");
+    memcpy(&value, exchange(mask, &value, sizeof value)[from], sizeof value);
+    return value;
+}
+
+const emulate_gifts &emulate_gather(const void *gift, size_t bytes)
+{
+    return exchange(0xffffffffu, gift, bytes);
 }
 
 void __syncwarp(unsigned mask)
@@ -193,4 +214,121 @@ void emulate(dim3 grid, dim3 block, const std::function<void()> &thread)
         blockIdx = uint3{i, 0, 0};
         run_block((launches + i) % 2 == 0);
     }
+}
+
+// ---- Tensor cores. A row is read when its lane arrives: others may write it only after a barrier.
+
+static const void *in_shared(const void *p)
+{
+    if ((uintptr_t)p % 16 != 0) fail("not aligned to 16 bytes");
+    if ((const char *)p < __start_emulated_shared || (const char *)p >= __stop_emulated_shared)
+        fail("not in shared memory");
+    return p;
+}
+
+static uint32_t two_of(const emulate_gifts &rows, unsigned first, unsigned low_row,
+                       unsigned low_column, unsigned high_row, unsigned high_column)
+{
+    uint16_t low, high;
+    memcpy(&low, rows[first + low_row] + 2 * low_column, sizeof low);
+    memcpy(&high, rows[first + high_row] + 2 * high_column, sizeof high);
+    return (uint32_t)high << 16 | low;
+}
+
+void load_matrices(uint32_t (&to)[4], const void *row)
+{
+    const emulate_gifts &rows = emulate_gather(in_shared(row), 16);
+    const unsigned g = emulate_lane() / 4, t = emulate_lane() % 4;
+    for (unsigned m = 0; m < 4; m++) to[m] = two_of(rows, 8 * m, g, 2 * t, g, 2 * t + 1);
+}
+
+void load_transposed(uint32_t (&to)[4], const void *row)
+{
+    const emulate_gifts &rows = emulate_gather(in_shared(row), 16);
+    const unsigned g = emulate_lane() / 4, t = emulate_lane() % 4;
+    for (unsigned m = 0; m < 4; m++) to[m] = two_of(rows, 8 * m, 2 * t, g, 2 * t + 1, g);
+}
+
+// One lane's numbers of a[16][16] and b[16][8], widened.
+struct fragments {
+    float a[4][2], b[2][2];
+};
+static_assert(sizeof(fragments) <= EMULATE_GIFT, "a lane's fragments are one gift");
+
+static float widened(__half x)
+{
+    return __half2float(x);
+}
+
+static float widened(__nv_bfloat16 x)
+{
+    return __bfloat162float(x);
+}
+
+template <typename T> static void widen_two(float (&to)[2], uint32_t from)
+{
+    T x[2];
+    memcpy((void *)x, &from, sizeof x);
+    to[0] = widened(x[0]);
+    to[1] = widened(x[1]);
+}
+
+static float product(const emulate_gifts &given, unsigned row, unsigned column)
+{
+    float sum = 0;
+    for (unsigned k = 0; k < 16; k++) {
+        const fragments *a = (const fragments *)given[row % 8 * 4 + k % 8 / 2];
+        const fragments *b = (const fragments *)given[column * 4 + k % 8 / 2];
+        sum += a->a[row / 8 + k / 8 * 2][k % 2] * b->b[k / 8][k % 2];
+    }
+    return sum;
+}
+
+template <typename T>
+static void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b_low, uint32_t b_high)
+{
+    fragments own;
+    for (unsigned i = 0; i < 4; i++) widen_two<T>(own.a[i], a[i]);
+    widen_two<T>(own.b[0], b_low);
+    widen_two<T>(own.b[1], b_high);
+
+    const emulate_gifts &given = emulate_gather(&own, sizeof own);
+    const unsigned g = emulate_lane() / 4, t = emulate_lane() % 4;
+    for (unsigned i = 0; i < 4; i++) c[i] += product(given, g + i / 2 * 8, 2 * t + i % 2);
+}
+
+void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b_low, uint32_t b_high, __half)
+{
+    multiply<__half>(c, a, b_low, b_high);
+}
+
+void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b_low, uint32_t b_high,
+                  __nv_bfloat16)
+{
+    multiply<__nv_bfloat16>(c, a, b_low, b_high);
+}
+
+void begin_copy(void *to, const void *from, bool is_there)
+{
+    in_shared(to);
+    if ((uintptr_t)from % 16 != 0) fail("a copy is not aligned to 16 bytes");
+    memset(to, 0xff, 16);
+    fibers[current].copies.push_back(copy{to, is_there ? from : nullptr});
+}
+
+void wait_for_copies()
+{
+    for (const copy &c : fibers[current].copies) {
+        if (c.from)
+            memcpy(c.to, c.from, 16);
+        else
+            memset(c.to, 0, 16);
+    }
+    fibers[current].copies.clear();
+}
+
+float fast_exp2(float x)
+{
+    const float y = exp2f(x);
+    return y < 0x1p-126f ? 0 : y;  // NaN is not below
 }

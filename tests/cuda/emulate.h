@@ -7,7 +7,8 @@
 // the next barrier before others have read. Shared memory is filled with NaN before each block,
 // every other block and launch runs its threads last to first, and threads that wait for ones that
 // have ended, or at a barrier that others do not come to, end the program with a message. Formats
-// are converted by CUDA's own headers.
+// are converted by CUDA's own headers. Asynchronous copies fill their target with NaN at once and
+// arrive when they are waited for.
 //
 // Shared memory must be declared in functions that are static and no templates.
 #pragma once
@@ -20,6 +21,8 @@
 #include <cuda_fp16.h>
 #include <cuda_fp8.h>
 
+#undef __launch_bounds__
+#define __launch_bounds__(...)
 #undef __shared__
 #define __shared__ static __attribute__((section("emulated_shared")))
 
@@ -46,6 +49,12 @@ void __syncwarp(unsigned mask = 0xffffffffu);
 
 // Give `value` to the warp; returns what lane `from` gave in the same exchange.
 uint64_t emulate_exchange(unsigned mask, uint64_t value, unsigned from);
+
+// Give up to EMULATE_GIFT bytes to all of the warp; returns what every lane gave in the same
+// exchange, valid until this lane's next but one.
+#define EMULATE_GIFT 64
+typedef unsigned char emulate_gifts[32][EMULATE_GIFT];
+const emulate_gifts &emulate_gather(const void *gift, size_t bytes);
 
 unsigned emulate_lane();
 
@@ -77,3 +86,14 @@ static inline unsigned atomicMax(unsigned *address, unsigned value)
     if (value > before) *address = value;
     return before;
 }
+
+// ---- The instructions of kernels/cuda/mma.cuh.
+
+void load_matrices(uint32_t (&to)[4], const void *row);
+void load_transposed(uint32_t (&to)[4], const void *row);
+void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b_low, uint32_t b_high, __half);
+void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b_low, uint32_t b_high,
+                  __nv_bfloat16);
+void begin_copy(void *to, const void *from, bool is_there);
+void wait_for_copies();
+float fast_exp2(float x);

@@ -174,6 +174,153 @@ static void shared_memory_begins_as_nan()
     for (unsigned i = 0; i < 2 * N; i++) CHECK(isnan(out[i]));
 }
 
+// ---- Tensor cores: kernels/cuda/mma.cuh.
+
+// Small whole numbers, so that products are exact.
+static float number_at(unsigned row, unsigned column)
+{
+    return (float)(row * 7 + column * 13 + row * column % 5) - 100;
+}
+
+static uint32_t two_halves(float low, float high)
+{
+    const __half2 both = __floats2half2_rn(low, high);
+    uint32_t bits;
+    memcpy(&bits, &both, sizeof bits);
+    return bits;
+}
+
+// Element i of a lane's fragments lies, says PTX, in
+//   a[16][16]  row g, or g + 8 where i % 4 > 1; column 2t + i % 2, and 8 more from i = 4
+//   b[16][8]   row 2t + i % 2, and 8 more from i = 2; column g
+//   c[16][8]   row g, and 8 more from i = 2; column 2t + i % 2
+__global__ static void multiply_fragments(float *c)
+{
+    const unsigned g = threadIdx.x / 4, t = threadIdx.x % 4;
+    uint32_t a[4], b[2];
+    float sum[4];
+    for (unsigned i = 0; i < 8; i += 2) {
+        const unsigned row = g + (i % 4 > 1 ? 8 : 0), column = 2 * t + (i >= 4 ? 8 : 0);
+        a[i / 2] = two_halves(number_at(row, column), number_at(row, column + 1));
+    }
+    for (unsigned i = 0; i < 4; i += 2) {
+        const unsigned row = 2 * t + (i >= 2 ? 8 : 0);
+        b[i / 2] = two_halves(number_at(row, g), number_at(row + 1, g));
+    }
+    for (unsigned i = 0; i < 4; i++) sum[i] = 1000;
+    multiply_add(sum, a, b[0], b[1], __half());
+    for (unsigned i = 0; i < 4; i++) c[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = sum[i];
+}
+
+// c[16][8] against 1000 + a b.
+static unsigned count_wrong_products(const float *c)
+{
+    unsigned wrong = 0;
+    for (unsigned row = 0; row < 16; row++) {
+        for (unsigned column = 0; column < 8; column++) {
+            float sum = 1000;
+            for (unsigned k = 0; k < 16; k++) sum += number_at(row, k) * number_at(k, column);
+            wrong += c[row * 8 + column] != sum;
+        }
+    }
+    return wrong;
+}
+
+static void a_warp_multiplies_the_fragments_of_ptx()
+{
+    float c[16 * 8];
+    launch(multiply_fragments, 1, 32, nullptr, c);
+    CHECK(count_wrong_products(c) == 0);
+}
+
+struct matrices {
+    alignas(16) __half a[4][8][8], b[4][8][8];
+};
+
+__device__ static matrices *shared_matrices()
+{
+    __shared__ matrices both;
+    return &both;
+}
+
+// a as four matrices, b[k][n] as its upper and lower half.
+__global__ static void multiply_loaded(float *c)
+{
+    matrices *m = shared_matrices();
+    const unsigned lane = threadIdx.x, g = lane / 4, t = lane % 4;
+    for (unsigned i = lane; i < 256; i += 32) {
+        const unsigned matrix = i / 64, row = i / 8 % 8, column = i % 8;
+        m->a[matrix][row][column] = number_at(row + matrix % 2 * 8, column + matrix / 2 * 8);
+        m->b[matrix][row][column] = number_at(row + matrix * 8, column);
+    }
+    __syncwarp();
+    uint32_t a[4], b[4];
+    float sum[4] = {1000, 1000, 1000, 1000};
+    load_matrices(a, m->a[lane / 8][lane % 8]);
+    load_transposed(b, m->b[lane / 8][lane % 8]);
+    multiply_add(sum, a, b[0], b[1], __half());
+    for (unsigned i = 0; i < 4; i++) c[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = sum[i];
+}
+
+static void matrices_of_shared_memory_load_as_fragments()
+{
+    float c[16 * 8];
+    launch(multiply_loaded, 1, 32, nullptr, c);
+    CHECK(count_wrong_products(c) == 0);
+}
+
+__device__ static uint4 *shared_words()
+{
+    __shared__ uint4 words[2];
+    return words;
+}
+
+__global__ static void copy_and_wait(const uint4 *from, uint4 *before, uint4 *after)
+{
+    uint4 *words = shared_words();
+    begin_copy(words, from, true);
+    begin_copy(words + 1, from + 1, false);
+    memcpy(before, words, 32);
+    wait_for_copies();
+    memcpy(after, words, 32);
+}
+
+static void copies_arrive_when_they_are_waited_for()
+{
+    const uint4 from[2] = {{1, 2, 3, 4}, {5, 6, 7, 8}};
+    uint4 before[2], after[2];
+    launch(copy_and_wait, 1, 1, nullptr, from, before, after);
+    CHECK(before[0].x == 0xffffffffu && before[1].w == 0xffffffffu);
+    CHECK(after[0].x == 1 && after[0].w == 4 && after[1].x == 0 && after[1].w == 0);
+}
+
+__global__ static void copy_without_waiting(unsigned)
+{
+    alignas(16) static const uint4 zeros = {0, 0, 0, 0};
+    begin_copy(shared_words(), &zeros, true);
+}
+
+__global__ static void load_unaligned(unsigned bytes)
+{
+    uint32_t to[4];
+    load_matrices(to, (const char *)shared_words() + bytes);
+}
+
+__global__ static void load_from_elsewhere(unsigned)
+{
+    alignas(16) static const char row[16] = {};
+    uint32_t to[4];
+    load_matrices(to, row);
+}
+
+static void misused_instructions_end_the_program()
+{
+    CHECK(ends(copy_without_waiting, 0));
+    CHECK(ends(load_unaligned, 8));
+    CHECK(ends(load_from_elsewhere, 0));
+    CHECK(!ends(load_unaligned, 16));
+}
+
 int main(void)
 {
     RUN(barriers_order_shared_memory);
@@ -184,5 +331,9 @@ int main(void)
     RUN(atomics_of_all_blocks_meet);
     RUN(threads_that_never_come_end_the_program);
     RUN(shared_memory_begins_as_nan);
+    RUN(a_warp_multiplies_the_fragments_of_ptx);
+    RUN(matrices_of_shared_memory_load_as_fragments);
+    RUN(copies_arrive_when_they_are_waited_for);
+    RUN(misused_instructions_end_the_program);
     return test_end();
 }
