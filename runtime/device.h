@@ -129,7 +129,7 @@ typedef struct oct_device_ops {
     oct_status (*adopt)(oct_device *, oct_linear *, oct_precision, int group, oct_err *);
     void (*drop)(oct_device *, oct_linear *);
     oct_status (*adopt_conv)(oct_device *, oct_conv *, oct_err *);   // conv->weight is never NULL
-    void (*drop_conv)(oct_device *, oct_conv *);             // leaves it zeroed
+    void (*drop_conv)(oct_device *, oct_conv *);             // leaves it zeroed; fine as drop() is
     void (*enter_group)(oct_device *, int group);            // needed from here on; -1: none
 
     // ---- Order.

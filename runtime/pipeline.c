@@ -80,7 +80,7 @@ static oct_status load_vae(oct_pipeline *pipeline, oct_err *err)
 {
     if (pipeline->has_vae) return OCT_OK;
     const double start = oct_now_s();
-    const oct_status st = oct_vae_load(&pipeline->vae, &pipeline->source, err);
+    const oct_status st = oct_vae_load(&pipeline->vae, pipeline->device, &pipeline->source, err);
     if (st) return st;
     pipeline->has_vae = true;
     oct_verbose("loaded the VAE in %.1f s", oct_now_s() - start);

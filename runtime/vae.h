@@ -10,8 +10,10 @@
 
 #include "common/status.h"
 #include "ptq/source.h"
+#include "runtime/device.h"
 
 typedef struct oct_vae {
+    oct_device *device;                  // borrowed
     size_t latent_channels, downscale;   // 16 and 8 for SD3.5
     float scaling_factor, shift_factor;
     struct oct_vae_weights *weights;     // owned
@@ -19,10 +21,10 @@ typedef struct oct_vae {
 
 // OCT_EUNSUPPORTED when there is no VAE, or one of another family; OCT_EFORMAT names a tensor that is
 // missing or misshapen. The source may be closed afterwards.
-oct_status oct_vae_load(oct_vae *vae, oct_source *source, oct_err *err);
+oct_status oct_vae_load(oct_vae *vae, oct_device *device, oct_source *source, oct_err *err);
 void oct_vae_deinit(oct_vae *vae);
 
-// z: [latent_channels][height][width] in VAE space. image: [3][downscale * height][downscale *
+// All numbers of the host. z: [latent_channels][height][width] in VAE space. image: [3][downscale * height][downscale *
 // width], about -1..1, not clamped. OCT_ENOMEM when the workspace cannot be had.
 oct_status oct_vae_decode(oct_vae *vae, const float *z, size_t height, size_t width, float *image,
                           oct_err *err);

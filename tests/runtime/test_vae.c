@@ -102,7 +102,7 @@ static oct_status load(oct_vae *vae, const char *path, oct_err *err)
 {
     oct_source source = {0};
     oct_status st = oct_source_open(&source, &(oct_model_paths){.model = path}, err);
-    if (!st) st = oct_vae_load(vae, &source, err);
+    if (!st) st = oct_vae_load(vae, oct_device_cpu(), &source, err);
     oct_source_close(&source);
     return st;
 }
