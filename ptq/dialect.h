@@ -11,7 +11,7 @@
 //   cast          weight F8_E4M3 or F8_E5M2 and nothing else: every scale is 1, so the plan must
 //                 have unit scales
 //   diffusers     the denoiser under diffusers names: weight F8_E4M3, weight_scale F32 [], or F32
-//                 [rows] per channel, or F8_E8M0 [rows][columns / 32] for MX; input_scale F32 []
+//                 [rows] per channel, or U8 [rows][columns / 32], E8M0, for MX; input_scale F32 []
 //                 when static. What is fused elsewhere is split, each part with the scale of all.
 #pragma once
 
@@ -52,6 +52,7 @@ typedef struct oct_out_tensor {
     oct_emit emit;
     const oct_source_tensor *source;  // COPY; STORED_SCALE: the weight
     const struct oct_fp8_layer *stored;  // STORED_SCALE: how it is stored
+    bool is_tiled;                    // scales in ComfyUI's order, see oct_mx_tiled_index()
     uint64_t first_row;               // of all but BYTES: row r is row (first_row + r) mod rows of the
                                       // canonical tensor: split q, k and v, swapped halves
     const oct_decision *decision;     // CODES, WEIGHT_SCALE and BYTES that belong to a layer
@@ -95,8 +96,7 @@ void oct_outputs_deinit(oct_outputs *outputs);
 uint64_t oct_mx_tiled_index(uint64_t row, uint64_t block, uint64_t blocks);
 
 // The bytes of a WEIGHT_SCALE tensor, from the scales as oct_encoder_scales() has them: F32 [], F32
-// [rows] per channel, F8_E8M0 [rows][columns / 32] for MX, or these in tiles as U8, padded with
-// zeros.
+// [rows] per channel, E8M0 as U8 [rows][columns / 32] for MX, or these in tiles, padded with zeros.
 void oct_out_scales(const oct_out_tensor *out, const void *scales, uint8_t *bytes);
 
 // The bytes of a STORED_SCALE tensor: scales per channel or MX block that are there, in the order

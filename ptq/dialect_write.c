@@ -228,10 +228,11 @@ static void shape_scales(const writer *w, const fp8_form *form, const piece *par
         out->shape[0] = rows;
         break;
     case OCT_PER_MX_BLOCK:
-        out->dtype = w->dialect == OCT_DIALECT_COMFY ? OCT_U8 : OCT_F8_E8M0;
+        out->dtype = OCT_U8;
+        out->is_tiled = w->dialect == OCT_DIALECT_COMFY;
         out->rank = 2;
-        out->shape[0] = out->dtype == OCT_U8 ? round_up(rows, OCT_MX_TILE_ROWS) : rows;
-        out->shape[1] = out->dtype == OCT_U8 ? round_up(blocks, OCT_MX_TILE_BLOCKS) : blocks;
+        out->shape[0] = out->is_tiled ? round_up(rows, OCT_MX_TILE_ROWS) : rows;
+        out->shape[1] = out->is_tiled ? round_up(blocks, OCT_MX_TILE_BLOCKS) : blocks;
     }
     out->first_row = part->first_row;
 }
@@ -311,7 +312,7 @@ void oct_out_scales(const oct_out_tensor *out, const void *scales, uint8_t *byte
         memcpy(bytes, scales, sizeof(float));
         return;
     }
-    if (out->dtype != OCT_U8) {
+    if (!out->is_tiled) {
         const uint64_t row_bytes = out->dtype == OCT_F32 ? sizeof(float) : blocks;
         for (uint64_t r = 0; r < out->shape[0]; r++) {
             memcpy(bytes + r * row_bytes, from + (out->first_row + r) % rows * row_bytes,

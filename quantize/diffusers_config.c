@@ -8,6 +8,7 @@
 
 #include "common/file.h"
 #include "common/json.h"
+#include "common/log.h"
 #include "common/version.h"
 #include "ptq/dialect.h"
 #include "ptq/layers.h"
@@ -78,6 +79,22 @@ static cJSON *describe_numbers(const oct_fp8_layer *fp8)
     return object;
 }
 
+// What ModelOpt calls a layer that is stored and computed so; NULL: it has no name for that. Its
+// readers compute the last two with inputs that they encode themselves, per token and per block.
+static const char *algorithm_of(const oct_fp8_layer *fp8)
+{
+    const bool is_static = fp8->input_scale > 0;
+
+    switch (fp8->granularity) {
+    case OCT_PER_TENSOR:
+        return is_static ? "FP8" : NULL;
+    case OCT_PER_CHANNEL:
+        return is_static ? NULL : "FP8_PER_CHANNEL_PER_TOKEN";
+    default:
+        return is_static ? NULL : "MXFP8";
+    }
+}
+
 // The group of layers that are stored and computed like this one.
 static cJSON *find_group(cJSON *groups, const oct_fp8_layer *fp8)
 {
@@ -104,17 +121,59 @@ static void add_names(cJSON *list, const oct_layer *layer)
     }
 }
 
+typedef struct algorithms {  // of all FP8 layers
+    const char *only;        // NULL: none yet, or several
+    bool has_several;
+    size_t n_unnamed;
+    cJSON *layers;  // name -> {"quant_algo": ...}, of all that have one
+} algorithms;
+
+static void add_algorithm(algorithms *of, const oct_layer *layer, const char *name)
+{
+    if (!name) {
+        of->n_unnamed++;
+        return;
+    }
+    if (of->only && strcmp(of->only, name) != 0) of->has_several = true;
+    of->only = name;
+    for (size_t i = 0; i < OCT_PARTS_MAX && layer->diffusers_names[i]; i++) {
+        cJSON *entry = cJSON_AddObjectToObject(of->layers, layer->diffusers_names[i]);
+        cJSON_AddStringToObject(entry, "quant_algo", name);
+    }
+}
+
+// A reader that takes a layer for what it is not computes garbage: where ModelOpt has no name, it
+// must not find one that it knows.
+static void add_overall_algorithm(cJSON *object, algorithms *of)
+{
+    const bool is_mixed = of->has_several && !of->n_unnamed;
+    const char *name = of->n_unnamed ? OCT_QUANT_ALGO_OWN : of->only;
+
+    if (name) cJSON_AddStringToObject(object, "quant_algo", is_mixed ? "MIXED_PRECISION" : name);
+    if (is_mixed) {
+        cJSON_AddItemToObject(object, "quantized_layers", of->layers);
+    } else {
+        cJSON_Delete(of->layers);
+    }
+    if (of->n_unnamed) {
+        oct_note("quant_algo is '" OCT_QUANT_ALGO_OWN
+                 "': ModelOpt has no name for %zu of the FP8 layers, so its readers will refuse "
+                 "the folder",
+                 of->n_unnamed);
+    }
+}
+
 static oct_status add_quantization(cJSON *config, const written *file, oct_err *err)
 {
     const oct_dialect dialect = oct_dialect_detect(&file->source);
     cJSON *object = cJSON_CreateObject(), *groups = cJSON_CreateObject();
     cJSON *ignored = cJSON_CreateArray();
+    algorithms of = {.layers = cJSON_CreateObject()};
     oct_status st = OCT_OK;
 
     cJSON_DeleteItemFromObjectCaseSensitive(config, "quantization_config");
     cJSON_AddItemToObject(config, "quantization_config", object);
     cJSON_AddStringToObject(object, "quant_method", "modelopt");
-    cJSON_AddStringToObject(object, "quant_algo", "FP8");
     cJSON *producer = cJSON_AddObjectToObject(object, "producer");
     cJSON_AddStringToObject(producer, "name", "octavo");
     cJSON_AddStringToObject(producer, "version", oct_version());
@@ -126,9 +185,15 @@ static oct_status add_quantization(cJSON *config, const written *file, oct_err *
         st = oct_dialect_read(&file->source, dialect, layer, &fp8, err);
         if (st) break;
         cJSON *list = ignored;
-        if (fp8.is_fp8) list = cJSON_GetObjectItem(find_group(groups, &fp8), "targets");
+        if (fp8.is_fp8) {
+            list = cJSON_GetObjectItem(find_group(groups, &fp8), "targets");
+            add_algorithm(&of, layer, algorithm_of(&fp8));
+        }
         add_names(list, layer);
     }
+    add_overall_algorithm(object, &of);
+    // Without FP8 it is a folder like any other.
+    if (!groups->child) cJSON_DeleteItemFromObjectCaseSensitive(config, "quantization_config");
     return st;
 }
 
