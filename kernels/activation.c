@@ -4,9 +4,8 @@
 // digits where tanh is near -1.
 #include "kernels/ops.h"
 
-#include <math.h>
-
 #include "kernels/exp.h"
+#include "kernels/normal.h"
 
 #define PIECE ((size_t)1024)  // what one thread takes at a time
 
@@ -31,7 +30,7 @@ static void gelu_tanh(float *x, size_t n)
 
 static void gelu_erf(float *x, size_t n)
 {
-    for (size_t i = 0; i < n; i++) x[i] = 0.5f * x[i] * (1.0f + erff(x[i] * (float)M_SQRT1_2));
+    for (size_t i = 0; i < n; i++) x[i] *= oct_normal_below(x[i]);
 }
 
 static void scaled_silu(float *x, float factor, size_t n)

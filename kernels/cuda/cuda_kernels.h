@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "common/tensor.h"
+#include "kernels/ops.h"
 #include "kernels/sampler_args.h"
 
 #ifdef __cplusplus
@@ -53,28 +54,72 @@ void oct_absmax_cuda(uint32_t *max, oct_dtype dtype, const void *x, size_t n, oc
 void oct_observe_cuda(uint32_t *peaks, bool is_shared, oct_dtype dtype, const void *x, size_t rows,
                       size_t cols, oct_stream stream);
 
+// Observe the columns of x[rows][cols] (F16, BF16, F32): sums[c] += x[0][c]^2 + x[1][c]^2 + .., in
+// binary64. workspace: oct_square_sums_cuda_bytes().
+size_t oct_square_sums_cuda_bytes(size_t rows, size_t cols);
+void oct_square_sums_cuda(double *sums, oct_dtype dtype, const void *x, size_t rows, size_t cols,
+                          void *workspace, oct_stream stream);
+
 // y[i] = x[i]: encode, widen or narrow n numbers of F16, BF16 or F32. To F8_E4M3 a NaN keeps its
 // sign: the same bits as kernels/encode.c.
 void oct_convert_cuda(oct_sink y, oct_dtype dtype, const void *x, size_t n, oct_stream stream);
 
-// y[i] = e4m3(q[i]) * *scale, one binary32 multiplication, into F32 (the bits of kernels/decode.c),
-// F16 or BF16. A NULL scale is 1.
-void oct_decode_cuda(void *y, oct_dtype dtype, const uint8_t *q, size_t n, const float *scale,
-                     oct_stream stream);
+// n codes of FP8: y[i] = value(q[i]) * scale, one binary32 multiplication, into F32 (the bits of
+// oct_decode_e4m3_fn and oct_decode_mx() in kernels/kernels.h), F16 or BF16.
+typedef struct oct_codes {
+    const uint8_t *q;
+    oct_dtype dtype;              // F8_E4M3 or F8_E5M2
+    const float *scale;           // NULL: 1
+    const uint8_t *block_scales;  // E8M0 [n / 32] of MXFP8 E4M3, in place of `scale`, or NULL
+    size_t n;                     // a multiple of 32 with block_scales
+} oct_codes;
+void oct_decode_cuda(void *y, oct_dtype dtype, const oct_codes *codes, oct_stream stream);
 
-// y = (x - mean) / sqrt(var + 1e-6) * (1 + scale) + shift per row; x: [rows][cols], the residual
-// stream; shift, scale: [cols]; cols % 8 == 0.
+// Norms of rows of the residual stream, x: [rows][cols], cols % 8 == 0; vectors: [cols].
+//
+//   layer_norm           y = (x - mean) / sqrt(var + eps) * weight + bias; either may be NULL
+//   layer_norm_modulate  y = (x - mean) / sqrt(var + 1e-6) * (1 + scale) + shift
+//   rms_norm             y = x / sqrt(mean(x^2) + eps) * weight
+void oct_layer_norm_cuda(oct_sink y, const float *x, const float *weight, const float *bias,
+                         float eps, size_t rows, size_t cols, oct_stream stream);
 void oct_layer_norm_modulate_cuda(oct_sink y, const float *x, const float *shift,
                                   const float *scale, size_t rows, size_t cols, oct_stream stream);
+void oct_rms_norm_cuda(oct_sink y, const float *x, const float *weight, float eps, size_t rows,
+                       size_t cols, oct_stream stream);
 
-// y = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), the bits of OCT_GELU_TANH in kernels/ops.h;
-// x: F16, BF16 or F32.
-void oct_gelu_cuda(oct_sink y, oct_dtype dtype, const void *x, size_t n, oct_stream stream);
+// y = activation(x), the bits of oct_activate(). x: [rows][cols] of F16, BF16 or F32.
+typedef struct oct_activate_args {
+    oct_activation activation;
+    oct_dtype dtype;
+    const void *x;
+    size_t rows, cols;
+} oct_activate_args;
+void oct_activate_cuda(oct_sink y, const oct_activate_args *args, oct_stream stream);
 
-// x[row][c] += gate[c] * y[row][c] on the residual stream; y: F16, BF16 or F32; gate may be NULL
-// (1); cols % 8 == 0. The bits of oct_add_gated().
-void oct_add_gated_cuda(float *x, oct_dtype dtype, const void *y, const float *gate, size_t rows,
-                        size_t cols, oct_stream stream);
+// y[i] = activation(gate[i]) * up[i], n numbers of F16, BF16 or F32.
+void oct_activate_gated_cuda(oct_sink y, oct_activation activation, oct_dtype dtype,
+                             const void *gate, const void *up, size_t n, oct_stream stream);
+
+// x[row][c] += gate[c] * y[row][c] on the residual stream, the bits of oct_add_gated();
+// cols % 8 == 0.
+typedef struct oct_add_gated_args {
+    const void *y;      // F16, BF16 or F32
+    oct_dtype dtype;
+    const float *gate;  // [cols], or NULL: 1
+    size_t rows, cols;
+} oct_add_gated_args;
+void oct_add_gated_cuda(float *x, const oct_add_gated_args *args, oct_stream stream);
+
+// x[i] += y[i], n numbers of F16, BF16 or F32: one binary32 addition, rounded once.
+void oct_add_cuda(void *x, oct_dtype dtype, const void *y, size_t n, oct_stream stream);
+
+// y[cols][rows] = x[rows][cols], of F16, BF16 or F32.
+void oct_transpose_cuda(void *y, oct_dtype dtype, const void *x, size_t rows, size_t cols,
+                        oct_stream stream);
+
+// y[c][2 height][2 width] = x[c][height][width], each number four times; F16, BF16 or F32.
+void oct_upsample2_cuda(void *y, oct_dtype dtype, const void *x, size_t channels, size_t height,
+                        size_t width, oct_stream stream);
 
 // Split the fused projection of one stream into the layout of attention, heads outermost, and
 // normalize queries and keys per head: x / sqrt(mean(x^2) + 1e-6) * norm. The image's tokens and
@@ -117,8 +162,8 @@ typedef struct oct_group_norm_args {
 size_t oct_group_norm_cuda_bytes(size_t groups, size_t channels, size_t pixels);
 void oct_group_norm_cuda(oct_sink y, const oct_group_norm_args *args, oct_stream stream);
 
-// y[t] = table[ids[t]] * *scale + position[t]: rows of an embedding table of F8_E4M3, F16, BF16 or
-// F32. width % 8 == 0. Every id is a row of the table: the caller has checked.
+// y[t] = table[ids[t]] * *scale + position[t]: rows of an embedding table of F8_E4M3, F8_E5M2, F16,
+// BF16 or F32. width % 8 == 0. Every id is a row of the table: the caller has checked.
 typedef struct oct_embed_args {
     const void *table;       // [rows][width]
     oct_dtype dtype;

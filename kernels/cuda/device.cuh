@@ -31,6 +31,7 @@ constexpr unsigned PIECE = 8;  // numbers per thread
 
 typedef __nv_bfloat16 bf16;
 typedef __nv_fp8_storage_t e4m3;  // a code; uint8_t
+enum class e5m2 : uint8_t {};
 
 struct piece {
     float x[PIECE];
@@ -56,6 +57,14 @@ __device__ static inline float widen(bf16 x)
 __device__ static inline float widen(e4m3 code)
 {
     return __half2float(__half(__nv_cvt_fp8_to_halfraw(code, __NV_E4M3)));
+}
+
+// E5M2 is the upper byte of binary16.
+__device__ static inline float widen(e5m2 code)
+{
+    __half_raw half;
+    half.x = (unsigned short)((unsigned)code << 8);
+    return __half2float(__half(half));
 }
 
 __device__ static inline uint32_t bits_of(float x)

@@ -23,8 +23,13 @@ template <typename T> __global__ void embed(float *y, oct_embed_args a)
 void oct_embed_cuda(float *y, const oct_embed_args *args, oct_stream stream)
 {
     assert(args->width > 0 && args->width % PIECE == 0);
+    const size_t grid = flat_grid(args->tokens * args->width);
+    if (args->dtype == OCT_F8_E5M2) {
+        launch(embed<e5m2>, grid, THREADS, stream, y, *args);
+        return;
+    }
     with_stored(args->dtype, [&](auto tag) {
         typedef typename decltype(tag)::type T;
-        launch(embed<T>, flat_grid(args->tokens * args->width), THREADS, stream, y, *args);
+        launch(embed<T>, grid, THREADS, stream, y, *args);
     });
 }

@@ -21,42 +21,76 @@ static void fill_row(cuda_check *t, float *x, size_t cols, unsigned kind)
     }
 }
 
-// The formula in binary64, which kernels/norm.c keeps to but for the rounding of the mean.
-static void norm_row(float *y, float *bound, const float *x, const float *shift, const float *scale,
-                     size_t cols)
+typedef enum norm_kind { MODULATE, AFFINE, PLAIN, RMS, NORM_KINDS } norm_kind;
+
+static const char *const norm_name[] = {"modulate", "affine", "plain", "rms"};
+
+// How a number of a row that is normalized goes on: times `factor`, plus `term`.
+typedef struct norm_vectors {
+    norm_kind kind;
+    float eps;
+    const float *factor, *term;  // [cols]; factor: scale or weight
+} norm_vectors;
+
+// The formulas in binary64, which kernels/norm.c keeps to but for the rounding of the mean.
+static void norm_row(float *y, float *bound, const float *x, const norm_vectors *v, size_t cols)
 {
     double sum = 0, squares = 0;
     for (size_t c = 0; c < cols; c++) sum += x[c];
-    const double mean = sum / (double)cols;
+    const double mean = v->kind == RMS ? 0 : sum / (double)cols;
     for (size_t c = 0; c < cols; c++) squares += (x[c] - mean) * (x[c] - mean);
-    const double inverse = 1 / sqrt(squares / (double)cols + 1e-6);
+    const double inverse = 1 / sqrt(squares / (double)cols + v->eps);
     for (size_t c = 0; c < cols; c++) {
-        const double normal = (x[c] - mean) * inverse, factor = 1.0 + scale[c];
-        y[c] = (float)(normal * factor + shift[c]);
+        const double normal = (x[c] - mean) * inverse;
+        const double factor = v->kind == PLAIN      ? 1
+                              : v->kind == MODULATE ? 1.0 + v->factor[c]
+                                                    : v->factor[c];
+        y[c] =
+            (float)(normal * factor + (v->kind == MODULATE || v->kind == AFFINE ? v->term[c] : 0));
         bound[c] = ULP * (float)(8 * (fabs(normal) + 1) * fabs(factor) + 2 * fabs(y[c]));
     }
 }
 
-static void check_norm(cuda_check *t, oct_dtype to, size_t rows, size_t cols, unsigned kind)
+static void launch_norm(oct_sink y, const float *x, const norm_vectors *v, size_t rows, size_t cols)
+{
+    const float *factor = cuda_copy(v->factor, cols * sizeof *v->factor);
+    const float *term = cuda_copy(v->term, cols * sizeof *v->term);
+
+    switch (v->kind) {
+    case MODULATE:
+        oct_layer_norm_modulate_cuda(y, x, term, factor, rows, cols, NULL);
+        break;
+    case RMS:
+        oct_rms_norm_cuda(y, x, factor, v->eps, rows, cols, NULL);
+        break;
+    default:
+        oct_layer_norm_cuda(y, x, v->kind == AFFINE ? factor : NULL,
+                            v->kind == AFFINE ? term : NULL, v->eps, rows, cols, NULL);
+    }
+}
+
+static void check_norm(cuda_check *t, oct_dtype to, norm_kind kind, size_t rows, size_t cols,
+                       unsigned first)
 {
     const size_t n = rows * cols;
-    cuda_case(t, "to %s, %zux%zu, kind %u", oct_dtype_name(to), rows, cols, kind);
+    cuda_case(t, "%s to %s, %zux%zu, kind %u", norm_name[kind], oct_dtype_name(to), rows, cols,
+              first);
     float *x = cuda_host(n * sizeof *x), *want = cuda_host(n * sizeof *want);
     float *bound = cuda_host(n * sizeof *bound);
-    const float *shift = cuda_uniform(t, cols, 2), *scale = cuda_uniform(t, cols, 3);
+    const norm_vectors v = {.kind = kind,
+                            .eps = kind == MODULATE ? 1e-6f : 1e-5f,
+                            .factor = cuda_uniform(t, cols, 3),
+                            .term = cuda_uniform(t, cols, 2)};
     const cuda_target y = cuda_new_target(t, to, n, 0.0123f);
 
     for (size_t row = 0; row < rows; row++)
-        fill_row(t, x + row * cols, cols, (kind + (unsigned)row) % 5);
-    oct_layer_norm_modulate_cuda(y.sink, cuda_copy(x, n * sizeof *x),
-                                 cuda_copy(shift, cols * sizeof *shift),
-                                 cuda_copy(scale, cols * sizeof *scale), rows, cols, NULL);
-    for (size_t at = 0; at < n; at += cols)
-        norm_row(want + at, bound + at, x + at, shift, scale, cols);
+        fill_row(t, x + row * cols, cols, (first + (unsigned)row) % 5);
+    launch_norm(y.sink, cuda_copy(x, n * sizeof *x), &v, rows, cols);
+    for (size_t at = 0; at < n; at += cols) norm_row(want + at, bound + at, x + at, &v, cols);
     cuda_check_target(t, &y, want, bound);
 }
 
-void check_cuda_layer_norm_modulate(cuda_check *t)
+static void check_norms(cuda_check *t, norm_kind kind)
 {
     static const struct {
         size_t rows, cols;
@@ -64,36 +98,95 @@ void check_cuda_layer_norm_modulate(cuda_check *t)
 
     for (size_t s = 0; s < CHECK_COUNT(cuda_sinks); s++)
         for (size_t i = 0; i < CHECK_COUNT(shape); i++)
-            for (unsigned kind = 0; kind < 5; kind++)
-                check_norm(t, cuda_sinks[s], shape[i].rows, shape[i].cols, kind);
+            for (unsigned first = 0; first < 5; first++)
+                check_norm(t, cuda_sinks[s], kind, shape[i].rows, shape[i].cols, first);
 }
 
-static void check_activation(cuda_check *t, oct_dtype from, oct_dtype to, check_pattern pattern,
-                             size_t n)
+void check_cuda_layer_norm_modulate(cuda_check *t)
 {
-    cuda_case(t, "%s to %s, %s, n %zu", oct_dtype_name(from), oct_dtype_name(to),
-              check_pattern_name[pattern], n);
-    const void *x = cuda_fill(t, pattern, from, n, 0.0123f);
-    float *want = cuda_widened(from, x, n);
-    const cuda_target y = cuda_new_target(t, to, n, 0.00345f);
+    check_norms(t, MODULATE);
+}
 
-    oct_gelu_cuda(y.sink, from, cuda_copy(x, cuda_bytes(from, n)), n, NULL);
-    oct_activate(want, OCT_GELU_TANH, n);
+void check_cuda_layer_norm(cuda_check *t)
+{
+    check_norms(t, AFFINE);
+    check_norms(t, PLAIN);
+}
+
+void check_cuda_rms_norm(cuda_check *t)
+{
+    check_norms(t, RMS);
+}
+
+static const char *const activation_name[] = {"gelu tanh", "gelu erf", "quick gelu", "silu"};
+
+typedef struct activation_case {
+    oct_activation activation;
+    oct_dtype from, to;
+    check_pattern pattern;
+    size_t n;
+    bool is_gated;
+} activation_case;
+
+// Numbers around zero reach 5; what is multiplied by `up` stays on the CPU's side of overflow.
+static void check_activation(cuda_check *t, activation_case c)
+{
+    const size_t n = c.n;
+    cuda_case(t, "%s, %s to %s, %s, n %zu%s", activation_name[c.activation], oct_dtype_name(c.from),
+              oct_dtype_name(c.to), check_pattern_name[c.pattern], n, c.is_gated ? ", gated" : "");
+    const void *x = cuda_fill(t, c.pattern, c.from, n, 0.0123f);
+    const void *up = cuda_narrowed(c.from, cuda_uniform(t, n, 3), n);
+    const float *factor = cuda_widened(c.from, up, n);
+    float *want = cuda_widened(c.from, x, n);
+    const cuda_target y = cuda_new_target(t, c.to, n, 0.00345f);
+    const void *device = cuda_copy(x, cuda_bytes(c.from, n));
+
+    oct_activate(want, c.activation, n);
+    if (c.is_gated) {
+        oct_activate_gated_cuda(y.sink, c.activation, c.from, device,
+                                cuda_copy(up, cuda_bytes(c.from, n)), n, NULL);
+        for (size_t i = 0; i < n; i++) want[i] *= factor[i];
+    } else {
+        const oct_activate_args args = {
+            .activation = c.activation, .dtype = c.from, .x = device, .rows = 1, .cols = n};
+        oct_activate_cuda(y.sink, &args, NULL);
+    }
     cuda_check_target(t, &y, want, NULL);
 }
 
 // Every pattern at one size, every size with one of them.
-void check_cuda_gelu(cuda_check *t)
+static void check_activation_sizes(cuda_check *t, activation_case c)
 {
-    for (size_t f = 0; f < CHECK_COUNT(cuda_floats); f++) {
-        for (size_t s = 0; s < CHECK_COUNT(cuda_sinks); s++) {
-            for (check_pattern p = 0; p < CHECK_PATTERNS; p++)
-                check_activation(t, cuda_floats[f], cuda_sinks[s], p, 2051);
-            for (size_t i = 0; cuda_sizes[i] != SIZE_MAX; i++)
-                check_activation(t, cuda_floats[f], cuda_sinks[s], i % CHECK_PATTERNS,
-                                 cuda_sizes[i]);
-        }
+    for (c.pattern = 0; c.pattern < CHECK_PATTERNS; c.pattern++) {
+        c.n = 2051;
+        check_activation(t, c);
     }
+    for (size_t i = 0; cuda_sizes[i] != SIZE_MAX; i++) {
+        c.pattern = i % CHECK_PATTERNS;
+        c.n = cuda_sizes[i];
+        check_activation(t, c);
+    }
+}
+
+static void check_activations(cuda_check *t, bool is_gated)
+{
+    for (oct_activation a = OCT_GELU_TANH; a <= OCT_SILU; a++)
+        for (size_t f = 0; f < CHECK_COUNT(cuda_floats); f++)
+            for (size_t s = 0; s < CHECK_COUNT(cuda_sinks); s++)
+                check_activation_sizes(t, (activation_case){.activation = a,
+                                                            .from = cuda_floats[f],
+                                                            .to = cuda_sinks[s],
+                                                            .is_gated = is_gated});
+}
+
+void check_cuda_activate(cuda_check *t)
+{
+    check_activations(t, false);
+}
+
+void check_cuda_activate_gated(cuda_check *t)
+{
+    check_activations(t, true);
 }
 
 static void check_gate(cuda_check *t, oct_dtype from, size_t rows, size_t cols, bool has_gate)
@@ -105,8 +198,14 @@ static void check_gate(cuda_check *t, oct_dtype from, size_t rows, size_t cols, 
     const float *gate = has_gate ? cuda_uniform(t, cols, 2) : NULL;
     float *sum = cuda_copy(x, n * sizeof *x);
 
-    oct_add_gated_cuda(sum, from, cuda_copy(y, cuda_bytes(from, n)),
-                       gate ? cuda_copy(gate, cols * sizeof *gate) : NULL, rows, cols, NULL);
+    oct_add_gated_cuda(
+        sum,
+        &(oct_add_gated_args){.y = cuda_copy(y, cuda_bytes(from, n)),
+                              .dtype = from,
+                              .gate = gate ? cuda_copy(gate, cols * sizeof *gate) : NULL,
+                              .rows = rows,
+                              .cols = cols},
+        NULL);
     oct_add_gated(x, cuda_widened(from, y, n), gate, rows, cols);
     cuda_check_floats(t, sum, x, NULL, n);
 }

@@ -78,34 +78,82 @@ void check_cuda_convert(cuda_check *t)
     }
 }
 
-static void check_codes(cuda_check *t, oct_dtype to, size_t n, const float *scale)
-{
-    cuda_case(t, "to %s, n %zu, scale %a", oct_dtype_name(to), n, scale ? *scale : NAN);
-    uint8_t *q = cuda_host(n);
-    for (size_t i = 0; i < n; i++) q[i] = (uint8_t)(n < 256 ? check_random(&t->fill) : i);
-    float *want = cuda_host(n * sizeof *want);
-    oct_kernels_get()->decode_e4m3(want, q, n, scale ? *scale : 1.0f);
-    const cuda_target y = cuda_new_target(t, to, n, 1);
+typedef struct codes_case {
+    oct_dtype from, to;
+    size_t n;
+    const float *scale;
+    bool has_blocks;
+} codes_case;
 
-    oct_decode_cuda(y.sink.data, to, cuda_copy(q, n), n, scale ? cuda_scalar(*scale) : NULL, NULL);
-    const void *narrow = cuda_narrowed(to, want, n);
-    void *got = cuda_host(cuda_bytes(to, n));
-    cuda_read(t, got, y.sink.data, cuda_bytes(to, n));
-    const float *got_wide = cuda_widened(to, got, n), *want_wide = cuda_widened(to, narrow, n);
-    for (size_t i = 0; i < n; i++) {
+// What the CPU decodes.
+static const float *wanted(const codes_case *c, const uint8_t *q, const uint8_t *blocks)
+{
+    float *want = cuda_host(c->n * sizeof *want);
+
+    if (c->has_blocks) {
+        oct_decode_mx(want, q, blocks, c->n / OCT_MX_BLOCK);
+    } else {
+        oct_widen(want, c->from, q, c->n);
+        for (size_t i = 0; i < c->n && c->scale; i++) want[i] *= *c->scale;
+    }
+    return want;
+}
+
+static void compare_decoded(cuda_check *t, const codes_case *c, const void *device,
+                            const float *want, const uint8_t *q)
+{
+    void *got = cuda_host(cuda_bytes(c->to, c->n));
+
+    cuda_read(t, got, device, cuda_bytes(c->to, c->n));
+    const float *got_wide = cuda_widened(c->to, got, c->n);
+    const float *want_wide = cuda_widened(c->to, cuda_narrowed(c->to, want, c->n), c->n);
+    for (size_t i = 0; i < c->n; i++) {
         const bool are_nan = isnan(got_wide[i]) && isnan(want_wide[i]);
         if (!are_nan && oct_f32_bits(got_wide[i]) != oct_f32_bits(want_wide[i]))
             cuda_report(t, "x[%zu] is %a, not %a, from 0x%02x", i, got_wide[i], want_wide[i], q[i]);
     }
 }
 
+static void check_codes(cuda_check *t, codes_case c)
+{
+    const size_t blocks = c.n / OCT_MX_BLOCK;
+    cuda_case(t, "%s to %s, n %zu, scale %a%s", oct_dtype_name(c.from), oct_dtype_name(c.to), c.n,
+              c.scale ? *c.scale : NAN, c.has_blocks ? ", blocks" : "");
+    uint8_t *q = cuda_host(c.n), *scales = cuda_host(blocks);
+    for (size_t i = 0; i < c.n; i++) q[i] = (uint8_t)(c.n < 256 ? check_random(&t->fill) : i);
+    for (size_t i = 0; i < blocks; i++) scales[i] = (uint8_t)(i < 256 ? 255 - i : i);
+    void *y = cuda_new_target(t, c.to, c.n, 1).sink.data;
+
+    oct_decode_cuda(y, c.to,
+                    &(oct_codes){.q = cuda_copy(q, c.n),
+                                 .dtype = c.from,
+                                 .scale = c.scale ? cuda_scalar(*c.scale) : NULL,
+                                 .block_scales = c.has_blocks ? cuda_copy(scales, blocks) : NULL,
+                                 .n = c.n},
+                    NULL);
+    compare_decoded(t, &c, y, wanted(&c, q, scales), q);
+}
+
+static void check_code_sizes(cuda_check *t, oct_dtype from, oct_dtype to)
+{
+    for (const size_t *n = cuda_sizes; *n != SIZE_MAX; n++) {
+        const float scale = check_random_scale(&t->fill);
+        check_codes(t, (codes_case){.from = from, .to = to, .n = *n});
+        check_codes(t, (codes_case){.from = from, .to = to, .n = *n, .scale = &scale});
+    }
+}
+
 void check_cuda_decode(cuda_check *t)
 {
+    static const size_t blocks[] = {1, 2, 63, 64, 65, 256, 300};
+
     for (size_t d = 0; d < CHECK_COUNT(cuda_floats); d++) {
-        for (const size_t *n = cuda_sizes; *n != SIZE_MAX; n++) {
-            const float scale = check_random_scale(&t->fill);
-            check_codes(t, cuda_floats[d], *n, NULL);
-            check_codes(t, cuda_floats[d], *n, &scale);
-        }
+        check_code_sizes(t, OCT_F8_E4M3, cuda_floats[d]);
+        check_code_sizes(t, OCT_F8_E5M2, cuda_floats[d]);
+        for (size_t i = 0; i < CHECK_COUNT(blocks); i++)
+            check_codes(t, (codes_case){.from = OCT_F8_E4M3,
+                                        .to = cuda_floats[d],
+                                        .n = blocks[i] * OCT_MX_BLOCK,
+                                        .has_blocks = true});
     }
 }

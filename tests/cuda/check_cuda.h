@@ -61,11 +61,18 @@ void cuda_check_floats(cuda_check *t, const float *device, const float *want, co
 
 void check_cuda_absmax(cuda_check *t);
 void check_cuda_observe(cuda_check *t);
+void check_cuda_square_sums(cuda_check *t);
 void check_cuda_convert(cuda_check *t);
 void check_cuda_decode(cuda_check *t);
 void check_cuda_layer_norm_modulate(cuda_check *t);
-void check_cuda_gelu(cuda_check *t);
+void check_cuda_layer_norm(cuda_check *t);
+void check_cuda_rms_norm(cuda_check *t);
+void check_cuda_activate(cuda_check *t);
+void check_cuda_activate_gated(cuda_check *t);
 void check_cuda_add_gated(cuda_check *t);
+void check_cuda_add(cuda_check *t);
+void check_cuda_transpose(cuda_check *t);
+void check_cuda_upsample2(cuda_check *t);
 void check_cuda_split_heads(cuda_check *t);
 void check_cuda_joint_attention(cuda_check *t);
 void check_cuda_plain_attention(cuda_check *t);

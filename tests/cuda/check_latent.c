@@ -64,9 +64,9 @@ static void check_lookup(cuda_check *t, oct_dtype from, size_t tokens, size_t wi
     cuda_case(t, "%s, %zux%zu%s%s", oct_dtype_name(from), tokens, width, has_scale ? ", scale" : "",
               has_position ? ", position" : "");
     uint8_t *table = cuda_host(cuda_bytes(from, rows * width));
-    if (from == OCT_F8_E4M3)
+    if (from == OCT_F8_E4M3 || from == OCT_F8_E5M2)
         for (size_t i = 0; i < rows * width; i++)
-            table[i] = (uint8_t)(check_random(&t->fill) % 0x7f);
+            table[i] = (uint8_t)(check_random(&t->fill) % 0x7c);
     else
         table = cuda_fill(t, CHECK_UNIFORM, from, rows * width, 0.01f);
     const float *wide = cuda_widened(from, table, rows * width);
@@ -101,11 +101,12 @@ void check_cuda_embed(cuda_check *t)
         size_t tokens, width;
     } shape[] = {{1, 8}, {3, 24}, {77, 768}, {5, 4096}};
 
-    for (size_t s = 0; s < CHECK_COUNT(cuda_sinks); s++)
+    static const oct_dtype stored[] = {OCT_F32, OCT_F16, OCT_BF16, OCT_F8_E4M3, OCT_F8_E5M2};
+
+    for (size_t s = 0; s < CHECK_COUNT(stored); s++)
         for (size_t i = 0; i < CHECK_COUNT(shape); i++)
             for (int parts = 0; parts < 4; parts++)
-                check_lookup(t, cuda_sinks[s], shape[i].tokens, shape[i].width, parts & 1,
-                             parts & 2);
+                check_lookup(t, stored[s], shape[i].tokens, shape[i].width, parts & 1, parts & 2);
 }
 
 // The formulas of runtime/pipeline.c and runtime/sampler.c.
