@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "runtime/linear.h"
 
+#define POSITIONS "text_model.embeddings.position_embedding.weight"
 #define NORM_EPS 1e-5f
 #define HEAD_DIM 64
 #define LAYERS_MAX 1024
@@ -133,9 +134,7 @@ static oct_status load_positions(loader *l, oct_clip *clip, oct_err *err)
     float *loaded = NULL;
     size_t count = 0;
 
-    oct_status st =
-        oct_load_f32(l->source, l->component, "text_model.embeddings.position_embedding.weight",
-                     &loaded, &count, err);
+    oct_status st = oct_load_f32(l->source, l->component, POSITIONS, &loaded, &count, err);
     if (st) return st;
     clip->positions = count / clip->width;
     if (clip->positions == 0 || count % clip->width != 0) {
@@ -309,6 +308,18 @@ void oct_clip_deinit(oct_clip *clip)
         free(w);
     }
     *clip = (oct_clip){0};
+}
+
+oct_status oct_clip_positions(const oct_source *source, oct_component component, size_t *positions,
+                              oct_err *err)
+{
+    const oct_source_tensor *tensor = oct_source_find(source, component, POSITIONS);
+    if (!tensor) return oct_fail(err, OCT_EFORMAT, "tensor '" POSITIONS "' is missing");
+    if (tensor->rank != 2 || tensor->shape[0] == 0) {
+        return oct_fail(err, OCT_EFORMAT, "tensor '" POSITIONS "' is not of shape [n, width]");
+    }
+    *positions = tensor->shape[0];
+    return OCT_OK;
 }
 
 // --- running ---

@@ -17,9 +17,9 @@ typedef struct oct_clip_config {
 } oct_clip_config;
 
 typedef struct oct_clip {
-    oct_device *device;         // borrowed
+    oct_device *device;  // borrowed
     size_t width, layers, positions, vocabulary, heads;
-    size_t projected_width;     // of the pooled output
+    size_t projected_width;  // of the pooled output
     oct_activation activation;
     struct oct_clip_weights *weights;  // owned
 } oct_clip;
@@ -30,8 +30,12 @@ oct_status oct_clip_load(oct_clip *clip, oct_device *device, const oct_source *s
                          oct_component component, const oct_clip_config *config, oct_err *err);
 void oct_clip_deinit(oct_clip *clip);
 
-// All on the host. ids: [positions]. hidden: [positions][width], the state after the last but one layer, without
-// the final norm. pooled: [projected_width], the final-norm row at the first `end_id`, projected
-// when the component has a text_projection.
+// How many tokens a component's encoder reads, before it is loaded.
+oct_status oct_clip_positions(const oct_source *source, oct_component component, size_t *positions,
+                              oct_err *err);
+
+// All on the host. ids: [positions]. hidden: [positions][width], the state after the last but one
+// layer, without the final norm. pooled: [projected_width], the final-norm row at the first
+// `end_id`, projected when the component has a text_projection.
 oct_status oct_clip_encode(oct_clip *clip, const int32_t *ids, int32_t end_id, float *hidden,
                            float *pooled, oct_err *err);

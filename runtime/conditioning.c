@@ -16,7 +16,7 @@
 #include "runtime/tokenize_bpe.h"
 #include "runtime/tokenize_unigram.h"
 
-#define CLIP_TOKENS 77
+#define CLIP_TOKENS 77  // without any CLIP
 #define T5_TOKENS_MAX 512
 
 typedef struct job {
@@ -28,6 +28,7 @@ typedef struct job {
     const oct_denoiser *denoiser;
     const oct_conditioning_params *params;
     oct_arena names;                     // paths of tokenizers
+    size_t clip_tokens;                  // that CLIP-L and CLIP-G read
     size_t clip_l_width, clip_l_pooled;  // 0 without CLIP-L
 } job;
 
@@ -125,9 +126,6 @@ static oct_status place_clip(job *j, oct_component component, const oct_clip *cl
 {
     const size_t width = j->denoiser->context_width, pooled = j->denoiser->pooled_width;
 
-    if (clip->positions != CLIP_TOKENS)
-        return oct_fail(err, OCT_EUNSUPPORTED, "%s reads %zu tokens, not %d",
-                        oct_component_name(component), clip->positions, CLIP_TOKENS);
     if (component == OCT_CLIP_L) {
         j->clip_l_width = clip->width;
         j->clip_l_pooled = clip->projected_width;
@@ -149,22 +147,31 @@ static oct_status place_clip(job *j, oct_component component, const oct_clip *cl
     return OCT_OK;
 }
 
+typedef struct clip_scratch {  // one prompt
+    int32_t *ids;              // [clip_tokens]
+    float *hidden;             // [clip_tokens][width]
+} clip_scratch;
+
 static oct_status encode_clip_text(job *j, size_t i, oct_component component, const oct_bpe *bpe,
-                                   oct_clip *clip, const columns *at, float *hidden, oct_err *err)
+                                   oct_clip *clip, const columns *at, const clip_scratch *scratch,
+                                   oct_err *err)
 {
     oct_conditioning *to = &j->out[i];
-    int32_t ids[CLIP_TOKENS];
+    const float *hidden = scratch->hidden;
     size_t used = 0;
 
     // The reference and ComfyUI pad CLIP-G with id 0; a diffusers folder says so by its pad_token.
     int32_t pad = bpe->end_id;
     if (component == OCT_CLIP_G) pad = j->params->tokenizers ? 0 : bpe->pad_id;
-    oct_status st = oct_bpe_encode(bpe, j->texts[i], pad, ids, CLIP_TOKENS, &used, err);
-    if (!st) st = oct_clip_encode(clip, ids, bpe->end_id, hidden, to->pooled + at->pooled, err);
+    oct_status st = oct_bpe_encode(bpe, j->texts[i], pad, scratch->ids, j->clip_tokens, &used, err);
+    if (!st) {
+        st = oct_clip_encode(clip, scratch->ids, bpe->end_id, scratch->hidden,
+                             to->pooled + at->pooled, err);
+    }
     if (st) return wrap_prompt(err, st, j->texts[i]);
     if (component == OCT_CLIP_L || j->clip_l_width == 0)
-        warn_if_cut(j->texts[i], component, used, CLIP_TOKENS);
-    for (size_t t = 0; t < CLIP_TOKENS; t++)
+        warn_if_cut(j->texts[i], component, used, j->clip_tokens);
+    for (size_t t = 0; t < j->clip_tokens; t++)
         memcpy(to->context + t * to->width + at->hidden, hidden + t * clip->width,
                clip->width * sizeof *hidden);
     return OCT_OK;
@@ -173,20 +180,24 @@ static oct_status encode_clip_text(job *j, size_t i, oct_component component, co
 static oct_status encode_clip_texts(job *j, oct_component component, const oct_bpe *bpe,
                                     oct_clip *clip, oct_err *err)
 {
-    float *hidden = malloc(CLIP_TOKENS * clip->width * sizeof *hidden);
+    const size_t n = j->clip_tokens;
+    clip_scratch scratch = {malloc(n * sizeof *scratch.ids),
+                            malloc(n * clip->width * sizeof *scratch.hidden)};
     oct_progress progress = {0};
     columns at = {0};
 
-    oct_status st = hidden ? place_clip(j, component, clip, &at, err)
-                           : oct_fail(err, OCT_ENOMEM, "out of memory for one prompt");
+    oct_status st = scratch.ids && scratch.hidden
+                        ? place_clip(j, component, clip, &at, err)
+                        : oct_fail(err, OCT_ENOMEM, "out of memory for one prompt");
     oct_progress_begin(&progress, oct_component_name(component), j->n, "prompts");
     for (size_t i = 0; !st && i < j->n; i++) {
         if (j->first_of[i] == i)
-            st = encode_clip_text(j, i, component, bpe, clip, &at, hidden, err);
+            st = encode_clip_text(j, i, component, bpe, clip, &at, &scratch, err);
         oct_progress_add(&progress, 1);
     }
     oct_progress_end(&progress);
-    free(hidden);
+    free(scratch.ids);
+    free(scratch.hidden);
     return st;
 }
 
@@ -223,7 +234,7 @@ static oct_status encode_t5_text(job *j, size_t i, const oct_unigram *unigram, o
     size_t used = 0;
 
     oct_status st = oct_unigram_encode(unigram, j->texts[i], ids, length, &used, err);
-    if (!st) st = oct_t5_encode(t5, ids, length, to->context + CLIP_TOKENS * to->width, err);
+    if (!st) st = oct_t5_encode(t5, ids, length, to->context + j->clip_tokens * to->width, err);
     if (st) return wrap_prompt(err, st, j->texts[i]);
     warn_if_cut(j->texts[i], OCT_T5, used, length);
     return OCT_OK;
@@ -282,9 +293,25 @@ static oct_status check_params(const job *j, oct_err *err)
     return OCT_OK;
 }
 
+static oct_status count_clip_tokens(job *j, oct_err *err)
+{
+    size_t n[2] = {0};
+    const oct_component components[2] = {OCT_CLIP_L, OCT_CLIP_G};
+
+    for (int i = 0; i < 2; i++) {
+        if (!oct_checkpoint_has(&j->source->checkpoint, components[i])) continue;
+        const oct_status st = oct_clip_positions(j->source, components[i], &n[i], err);
+        if (st) return oct_wrap(err, st, "%s", oct_component_name(components[i]));
+    }
+    if (n[0] && n[1] && n[0] != n[1])
+        return oct_fail(err, OCT_EFORMAT, "clip-l reads %zu tokens, but clip-g %zu", n[0], n[1]);
+    j->clip_tokens = n[0] ? n[0] : n[1] ? n[1] : CLIP_TOKENS;
+    return OCT_OK;
+}
+
 static oct_status make_conditioning(const job *j, oct_conditioning *c, oct_err *err)
 {
-    c->tokens = CLIP_TOKENS + j->params->t5_tokens;
+    c->tokens = j->clip_tokens + j->params->t5_tokens;
     c->width = j->denoiser->context_width;
     c->pooled_width = j->denoiser->pooled_width;
     c->context = calloc(c->tokens, c->width * sizeof *c->context);
@@ -330,6 +357,7 @@ oct_status oct_conditioning_encode(oct_conditioning *out, const char *const *tex
     oct_status st = first_of ? check_params(&j, err) : oct_fail(err, OCT_ENOMEM, "out of memory");
     if (st) goto out;
     find_equal_texts(texts, n, first_of);
+    st = count_clip_tokens(&j, err);
     for (size_t i = 0; !st && i < n; i++) st = make_conditioning(&j, &out[i], err);
     if (!st) st = encode_clip(&j, OCT_CLIP_L, err);
     if (!st) st = encode_clip(&j, OCT_CLIP_G, err);

@@ -4,7 +4,8 @@
 //
 // Layout of huggingface/diffusers: [77 rows: CLIP-L and CLIP-G side by side, zero-padded to the
 // context width] then [T5 rows]. pooled: CLIP-L then CLIP-G. What is absent is announced once and
-// replaced: no T5, zero rows in its place; no CLIP-L or CLIP-G, zeros in its columns.
+// replaced: no T5, zero rows in its place; no CLIP-L or CLIP-G, zeros in its columns. CLIPs that
+// read fewer or more than 77 tokens have as many rows.
 #pragma once
 
 #include <stddef.h>

@@ -223,6 +223,49 @@ static void every_layout_gives_the_same_bits(void)
     oct_conditioning_deinit(&b);
 }
 
+static bool are_close(const float *a, const float *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!(fabsf(a[i] - b[i]) <= 1e-5f)) return false;
+    return true;
+}
+
+// They are causal: more rows change nothing in those before but the order of sums.
+static void clips_that_read_fewer_tokens_have_fewer_rows(void)
+{
+    oct_fabric fabric = {.out = NULL, .layout = OCT_FABRIC_DIFFUSERS, .dtype = OCT_F16};
+    oct_conditioning whole = {0}, shorter = {0};
+    model m = {0};
+    oct_err err = {0};
+
+    make_model(&m, "long", fabric);
+    encode_one(&m, "a red house", NULL, &whole);
+    close_model(&m);
+    fabric.size = oct_model_size_small(1, 0);
+    fabric.size.clip_l.positions = fabric.size.clip_g.positions = 20;
+    fabric.out = path_of("short");
+    fabricate(&fabric);
+    open_model(&m, &(oct_model_paths){.model = path_of("short")});
+    encode_one(&m, "a red house", NULL, &shorter);
+    close_model(&m);
+    if (test_case_failed) return;
+    CHECK(whole.tokens == 77 + 16 && shorter.tokens == 20 + 16);
+    CHECK(are_close(whole.context, shorter.context, 20 * WIDTH));
+    CHECK(are_close(whole.context + 77 * WIDTH, shorter.context + 20 * WIDTH, 16 * WIDTH));
+    CHECK(are_close(whole.pooled, shorter.pooled, POOLED));
+    oct_conditioning_deinit(&whole);
+    oct_conditioning_deinit(&shorter);
+
+    const char *text = "a red house";
+    fabric.size.clip_g.positions = 24;
+    fabric.out = path_of("uneven");
+    fabricate(&fabric);
+    open_model(&m, &(oct_model_paths){.model = path_of("uneven")});
+    CHECK(encode(&m, &text, 1, NULL, 16, &whole, &err) == OCT_EFORMAT);
+    CHECK_TEXT(err.text, "clip-l reads 20 tokens, but clip-g 24");
+    close_model(&m);
+}
+
 static void absent_encoders_leave_zeros_in_their_place(void)
 {
     oct_conditioning whole = {0}, part = {0};
@@ -355,6 +398,7 @@ int main(void)
     folder = oct_scratch_make();
     RUN(golden_runs_have_the_same_conditioning);
     RUN(every_layout_gives_the_same_bits);
+    RUN(clips_that_read_fewer_tokens_have_fewer_rows);
     RUN(absent_encoders_leave_zeros_in_their_place);
     RUN(clip_g_alone_stays_in_its_columns);
     RUN(equal_texts_get_equal_conditionings_of_their_own);

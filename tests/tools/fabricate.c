@@ -321,12 +321,12 @@ static oct_status write_clip(const oct_fabric *f, const oct_encoder_size *size,
         "\"bos_token_id\": 0, \"dropout\": 0.0, \"eos_token_id\": 2, \"hidden_act\": \"%s\","
         "\"hidden_size\": %" PRIu64 ", \"initializer_factor\": 1.0, \"initializer_range\": 0.02,"
         "\"intermediate_size\": %" PRIu64 ", \"layer_norm_eps\": 1e-05,"
-        "\"max_position_embeddings\": 77, \"model_type\": \"clip_text_model\","
+        "\"max_position_embeddings\": %" PRIu64 ", \"model_type\": \"clip_text_model\","
         "\"num_attention_heads\": %" PRIu64 ", \"num_hidden_layers\": %" PRIu64
         ", \"pad_token_id\": 1, \"projection_dim\": %" PRIu64
         ", \"torch_dtype\": \"%s\", \"vocab_size\": %" PRIu64 "}",
-        activation, size->width, size->mlp, size->width / 64, size->layers, size->width,
-        dtype_word(f->dtype), size->vocabulary);
+        activation, size->width, size->mlp, size->positions, size->width / 64, size->layers,
+        size->width, dtype_word(f->dtype), size->vocabulary);
 
     oct_recipes_add_clip(&r, "", size);
     oct_recipes_add_projection(&r, "", size, is_clip_l ? OCT_RECIPE_IDENTITY : OCT_RECIPE_FORMULA);

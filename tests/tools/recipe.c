@@ -22,8 +22,8 @@ oct_model_size oct_model_size_small(uint64_t depth, uint64_t dual_blocks)
         .dual_blocks = dual_blocks,
         .table_side = 32,
         .vae_channels = {64, 96, 128, 128},  // with 32, GroupNorm would cancel every bias before it
-        .clip_l = {.width = 64, .layers = 3, .mlp = 256, .vocabulary = clip},
-        .clip_g = {.width = 128, .layers = 4, .mlp = 512, .vocabulary = clip},
+        .clip_l = {.width = 64, .layers = 3, .mlp = 256, .vocabulary = clip, .positions = 77},
+        .clip_g = {.width = 128, .layers = 4, .mlp = 512, .vocabulary = clip, .positions = 77},
         .t5 = {.width = 256, .layers = 3, .mlp = 640, .vocabulary = t5},
     };
 }
@@ -36,8 +36,8 @@ static oct_model_size full_size(uint64_t depth, uint64_t dual_blocks, uint64_t t
         .dual_blocks = dual_blocks,
         .table_side = table_side,
         .vae_channels = {128, 256, 512, 512},
-        .clip_l = {.width = 768, .layers = 12, .mlp = 3072, .vocabulary = 49408},
-        .clip_g = {.width = 1280, .layers = 32, .mlp = 5120, .vocabulary = 49408},
+        .clip_l = {.width = 768, .layers = 12, .mlp = 3072, .vocabulary = 49408, .positions = 77},
+        .clip_g = {.width = 1280, .layers = 32, .mlp = 5120, .vocabulary = 49408, .positions = 77},
         .t5 = {.width = 4096, .layers = 24, .mlp = 10240, .vocabulary = 32128},
     };
 }
@@ -365,7 +365,7 @@ void oct_recipes_add_clip(oct_recipes *r, const char *prefix, const oct_encoder_
     const uint64_t w = size->width;
 
     add_matrix(r, prefix, same("text_model.embeddings.token_embedding"), size->vocabulary, w);
-    add_matrix(r, prefix, same("text_model.embeddings.position_embedding"), 77, w);
+    add_matrix(r, prefix, same("text_model.embeddings.position_embedding"), size->positions, w);
     for (unsigned i = 0; i < size->layers; i++) {
         const names layer = same(oct_arena_print(&r->arena, "text_model.encoder.layers.%u.", i));
         add_norm(r, prefix, join(r, layer, "layer_norm1", "layer_norm1"), w);

@@ -20,6 +20,7 @@ typedef enum oct_naming { OCT_NAMING_SAI, OCT_NAMING_DIFFUSERS } oct_naming;
 
 typedef struct oct_encoder_size {
     uint64_t width, layers, mlp, vocabulary;  // heads: width / 64
+    uint64_t positions;                       // of a CLIP: 77 in all that exist
 } oct_encoder_size;
 
 typedef struct oct_model_size {
