@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Make the golden files of this folder: what huggingface/diffusers' own StableDiffusion3Pipeline does,
-# in FP32 on the CPU, with the synthetic models that tests/tools/fabricate writes.
+# in FP32 on the CPU, with the synthetic models that tests/tools/fabricate writes, and with the
+# trained model in datasets/pocket (or POCKET).
 #
 #   python tests/golden/make_golden.py build/tests/tools/fabricate tests/golden [case ...]
 #
 # Needs torch, diffusers, transformers, safetensors. Deterministic: one thread, CPU generator.
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -30,6 +32,23 @@ DEFAULTS = {
     "has_outliers": False, "lacks_t5": False,
 }
 
+# The trained model: captions that it never saw, the guidance that octavo-render defaults to. Few
+# latents are kept: the noise, and those after half of the steps, the last but one and the last.
+POCKET = {
+    "model": "pocket", "steps": 28, "cfg": 4.5, "width": 128, "height": 128, "t5_tokens": 20,
+    "context_rows": [0, 1, 5, 12, 19, 20, 23, 39], "latent_steps": [0, 14, 27, 28],
+}
+POCKET_CAPTIONS = [
+    "two medium black circles",
+    "four small orange stars above four striped white diamonds on a blue background",
+    "a large dotted purple star left of two large striped red squares on a blue background",
+    "a small green diamond on a white background",
+    "two large red crosses below two small yellow triangles on a blue background",
+    "three small orange circles below two white triangles",
+    "four medium dotted yellow circles on a purple background",
+    "two yellow crosses",
+]
+
 CASES = {
     "euler": {"prompt": "a photo of a cat holding a sign that says hello world"},
     "euler-wide": {"prompt": "golden city at night", "negative": "old, dark", "seed": 2**32 + 5,
@@ -48,6 +67,8 @@ CASES = {
               "sampler": "dpmpp-2m-diffusers"},
     "dpmpp-wide-no-cfg": {"prompt": "", "seed": 7, "steps": 5, "cfg": 0.0, "width": 80, "height": 48,
                           "sampler": "dpmpp-2m-diffusers", "depth": 4, "dual_blocks": 1},
+    **{f"pocket-{i + 1}": {**POCKET, "prompt": caption, "seed": 100 + i}
+       for i, caption in enumerate(POCKET_CAPTIONS)},
 }
 
 
@@ -80,7 +101,7 @@ def run(pipeline, case):
         context, _, pooled, _ = pipeline.encode_prompt(
             text, None, None, do_classifier_free_guidance=False,
             max_sequence_length=case["t5_tokens"])
-        return context[0, CONTEXT_ROWS], pooled[0]
+        return context[0, case["context_rows"]], pooled[0]
 
     def keep(_pipeline, _step, _time, values):
         latents.append(values["latents"][0].clone())
@@ -99,7 +120,8 @@ def run(pipeline, case):
         guidance_scale=case["cfg"], width=case["width"], height=case["height"],
         generator=torch.Generator().manual_seed(case["seed"]),
         max_sequence_length=case["t5_tokens"], callback_on_step_end=keep, **guidance).images[0]
-    tensors["latents"] = torch.stack(latents)  # the noise, then after each step
+    kept = case.get("latent_steps", range(len(latents)))
+    tensors["latents"] = torch.stack([latents[i] for i in kept])
     tensors["image"] = torch.from_numpy(numpy.array(image))
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
@@ -109,9 +131,12 @@ def main():
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     for name in sys.argv[3:] or CASES:
-        case = {"name": name, **DEFAULTS, **CASES[name], "context_rows": CONTEXT_ROWS}
+        case = {"name": name, **DEFAULTS, "context_rows": CONTEXT_ROWS, **CASES[name]}
         with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-            fabricate(program, case, folder)
+            if case.get("model") == "pocket":
+                folder = os.environ.get("POCKET", "datasets/pocket")
+            else:
+                fabricate(program, case, folder)
             tensors = run(load(folder, case), case)
         # One entry: the library does not keep the order of several.
         save_file(tensors, out / f"{name}.safetensors",
