@@ -33,10 +33,24 @@ oct_summary oct_summarize(const oct_outcome *outcomes, size_t n)
     return s;
 }
 
+size_t oct_compared_failed_scores(const oct_compared *candidate)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < candidate->scores.n_metrics; i++) {
+        n += candidate->score_outcomes[i].verdict == OCT_SCORE_FAILS;
+    }
+    return n;
+}
+
+bool oct_compared_passes(const oct_compared *candidate)
+{
+    return candidate->summary.n_failed == 0 && oct_compared_failed_scores(candidate) == 0;
+}
+
 bool oct_comparison_passes(const oct_comparison *comparison)
 {
     for (size_t i = 0; i < comparison->n_candidates; i++) {
-        if (comparison->candidates[i].summary.n_failed > 0) return false;
+        if (!oct_compared_passes(&comparison->candidates[i])) return false;
     }
     return true;
 }

@@ -12,6 +12,7 @@
 #include "common/digest.h"
 #include "regress/gate.h"
 #include "regress/metrics.h"
+#include "regress/scores.h"
 #include "runtime/jobs.h"
 #include "runtime/pipeline.h"
 
@@ -38,12 +39,19 @@ typedef struct oct_summary {  // over prompts
     size_t n_identical, n_failed;
 } oct_summary;
 
+typedef struct oct_score_outcome {  // of one candidate and one metric from outside
+    oct_score_summary summary;
+    oct_score_verdict verdict;
+} oct_score_outcome;
+
 typedef struct oct_compared {  // a candidate
     oct_denoiser_facts facts;
     bool is_policy;         // else a file
     oct_executed executed;  // layers by how they ran
     oct_outcome *outcomes;  // [jobs->count]
     oct_summary summary;
+    oct_scores scores;                  // values by metric in the reference's order; or none
+    oct_score_outcome *score_outcomes;  // [scores.n_metrics]
 } oct_compared;
 
 typedef struct oct_comparison {
@@ -56,6 +64,7 @@ typedef struct oct_comparison {
     uint64_t seed;
     const oct_jobs *jobs;
     const char **reference_images;  // [jobs->count], relative to the report
+    oct_scores reference_scores;    // or none
     oct_compared *candidates;
     size_t n_candidates;
     oct_gate gate;
@@ -64,4 +73,7 @@ typedef struct oct_comparison {
 // Summaries of all outcomes. n > 0.
 oct_summary oct_summarize(const oct_outcome *outcomes, size_t n);
 
+// Metrics from outside that fail.
+size_t oct_compared_failed_scores(const oct_compared *candidate);
+bool oct_compared_passes(const oct_compared *candidate);
 bool oct_comparison_passes(const oct_comparison *comparison);

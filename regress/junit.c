@@ -8,10 +8,12 @@
 
 static void put_property(FILE *out, const char *name, double value)
 {
+    fputs("        <property name=\"", out);
+    oct_put_escaped(out, name);
     if (isfinite(value)) {
-        fprintf(out, "        <property name=\"%s\" value=\"%.9g\"/>\n", name, value);
+        fprintf(out, "\" value=\"%.9g\"/>\n", value);
     } else {
-        fprintf(out, "        <property name=\"%s\" value=\"inf\"/>\n", name);
+        fputs("\" value=\"inf\"/>\n", out);
     }
 }
 
@@ -27,9 +29,10 @@ static void put_failures(FILE *out, const oct_verdict *verdict)
     fputs("\"/>\n", out);
 }
 
-static void put_case(FILE *out, const oct_compared *candidate, const oct_job *job,
-                     const oct_outcome *outcome)
+static void put_case(FILE *out, const oct_compared *candidate, const oct_jobs *jobs, size_t index)
 {
+    const oct_job *job = &jobs->items[index];
+    const oct_outcome *outcome = &candidate->outcomes[index];
     const oct_metrics *metrics = &outcome->metrics;
 
     fputs("    <testcase classname=\"", out);
@@ -43,32 +46,73 @@ static void put_case(FILE *out, const oct_compared *candidate, const oct_job *jo
     put_property(out, "ssim", metrics->ssim);
     put_property(out, "flip_mean", metrics->flip_mean);
     put_property(out, "flip_max", metrics->flip_max);
+    for (size_t i = 0; i < candidate->scores.n_metrics; i++) {
+        put_property(out, candidate->scores.names[i], candidate->scores.values[i][index]);
+    }
     fputs("      </properties>\n", out);
     put_failures(out, &outcome->verdict);
     fputs("    </testcase>\n", out);
+}
+
+// The mean of a score over all prompts.
+static void put_score_case(FILE *out, const oct_comparison *comparison,
+                           const oct_compared *candidate, size_t metric)
+{
+    const char *name = candidate->scores.names[metric];
+    const oct_score_outcome *outcome = &candidate->score_outcomes[metric];
+    const oct_score_summary *s = &outcome->summary;
+
+    fputs("    <testcase classname=\"", out);
+    oct_put_escaped(out, candidate->facts.name);
+    fputs("\" name=\"mean of ", out);
+    oct_put_escaped(out, name);
+    fputs("\">\n      <properties>\n", out);
+    put_property(out, "mean", s->mean);
+    put_property(out, "reference_mean", s->reference_mean);
+    put_property(out, "difference", s->difference.mean);
+    put_property(out, "difference_low", s->difference.low);
+    put_property(out, "difference_high", s->difference.high);
+    fputs("      </properties>\n", out);
+    if (outcome->verdict == OCT_SCORE_FAILS) {
+        fprintf(out,
+                "      <failure message=\"dropped by %.4g (95 %% interval %.4g to %.4g), which "
+                "is more than %g\"/>\n",
+                -s->difference.mean, -s->difference.high, -s->difference.low,
+                oct_gate_find_limit(&comparison->gate, name)->drop_max);
+    }
+    fputs("    </testcase>\n", out);
+}
+
+static size_t count_failures(const oct_compared *candidate)
+{
+    return candidate->summary.n_failed + oct_compared_failed_scores(candidate);
 }
 
 static void put_suite(FILE *out, const oct_comparison *comparison, const oct_compared *candidate)
 {
     fputs("  <testsuite name=\"", out);
     oct_put_escaped(out, candidate->facts.name);
-    fprintf(out, "\" tests=\"%zu\" failures=\"%zu\" errors=\"0\">\n", comparison->jobs->count,
-            candidate->summary.n_failed);
+    fprintf(out, "\" tests=\"%zu\" failures=\"%zu\" errors=\"0\">\n",
+            comparison->jobs->count + candidate->scores.n_metrics, count_failures(candidate));
     for (size_t i = 0; i < comparison->jobs->count; i++) {
-        put_case(out, candidate, &comparison->jobs->items[i], &candidate->outcomes[i]);
+        put_case(out, candidate, comparison->jobs, i);
+    }
+    for (size_t i = 0; i < candidate->scores.n_metrics; i++) {
+        put_score_case(out, comparison, candidate, i);
     }
     fputs("  </testsuite>\n", out);
 }
 
 void oct_report_junit(FILE *out, const oct_comparison *comparison)
 {
-    size_t failures = 0;
+    size_t tests = 0, failures = 0;
     for (size_t i = 0; i < comparison->n_candidates; i++) {
-        failures += comparison->candidates[i].summary.n_failed;
+        tests += comparison->jobs->count + comparison->candidates[i].scores.n_metrics;
+        failures += count_failures(&comparison->candidates[i]);
     }
     fputs("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n", out);
-    fprintf(out, "<testsuites name=\"octavo-regress\" tests=\"%zu\" failures=\"%zu\">\n",
-            comparison->n_candidates * comparison->jobs->count, failures);
+    fprintf(out, "<testsuites name=\"octavo-regress\" tests=\"%zu\" failures=\"%zu\">\n", tests,
+            failures);
     for (size_t i = 0; i < comparison->n_candidates; i++) {
         put_suite(out, comparison, &comparison->candidates[i]);
     }

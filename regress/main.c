@@ -137,12 +137,19 @@ int main(int argc, char **argv)
         OPT_TEXT("calibration", "FILE", &o.calibration,
                  "ranges for static inputs (default: none, FP8 weights alone)"),
         OPT_TEXT("out", "DIR", &o.out, "folder for report.html, report.json, junit.xml, images/"),
+        OPT_FLAG("reuse", &o.reuses,
+                 "keep pictures of an earlier run into DIR that were made from the same"),
         OPT_LIST("compare", "PNG", &pair, "print the metrics of two pictures instead"),
+        OPT_LIST("scores", "NAME=FILE", &o.scores,
+                 "scores from outside of the pictures of a candidate, or of 'reference' (.jsonl)"),
         OPT_GROUP("Thresholds for every picture"),
         OPT_NUMBER("min-psnr-db", "X", &o.gate.psnr_db_min,
                    "fail when a PSNR is lower (default: no threshold)"),
         OPT_NUMBER("max-flip", "X", &o.gate.flip_max,
                    "fail when a mean FLIP is higher, 0 to 1 (default: no threshold)"),
+        OPT_GROUP("Thresholds for means over prompts"),
+        OPT_LIST("max-score-drop", "METRIC=X", &o.score_drops,
+                 "fail when a score is lower than the reference's by more, and not by chance"),
         OPT_SAMPLING(&o.sampling),
         OPT_SLG(&o.slg),
         OPT_MODEL_PARTS(&o.paths),
@@ -156,7 +163,7 @@ int main(int argc, char **argv)
         .summary = "Render the same prompts with a reference and with candidates, and report how "
                    "far the pictures are apart.",
         .usage = "--reference PATH --policies A,B --prompts FILE --out DIR [options]",
-        .exit_1 = "a picture breaks a threshold",
+        .exit_1 = "a picture or a mean score breaks a threshold",
         .examples = {"octavo-regress --reference sd3.5_large.safetensors --policies mlp,mlp-attn "
                      "--calibration calibration.json --prompts prompts.txt --out report "
                      "--min-psnr-db 25",
@@ -179,6 +186,8 @@ int main(int argc, char **argv)
 
 out:
     oct_texts_deinit(&o.files);
+    oct_texts_deinit(&o.scores);
+    oct_texts_deinit(&o.score_drops);
     oct_texts_deinit(&pair);
     const int code = oct_cli_finish(&cli, st, &err);
     return code ? code : passes ? 0 : EXIT_FAILS;

@@ -76,22 +76,52 @@ static void put_row(FILE *out, const oct_compared *candidate, int width, bool ha
     put_db(out, s->psnr_db_worst);
     fprintf(out, " %8.4f %8.4f %8.4f %6zu/%-5zu %12" PRIu64, s->ssim_mean, s->flip_mean,
             s->flip_worst, facts->n_fp8, facts->n_layers, facts->bytes);
-    if (has_result) fputs(s->n_failed ? "  fails" : "  passes", out);
+    if (has_result) fputs(oct_compared_passes(candidate) ? "  passes" : "  fails", out);
     fputc('\n', out);
+}
+
+// Of the column of names.
+static int name_width(const oct_comparison *comparison)
+{
+    int width = (int)strlen("candidate");
+    for (size_t i = 0; i < comparison->n_candidates; i++) {
+        const int length = (int)strlen(comparison->candidates[i].facts.name);
+        if (length > width) width = length;
+    }
+    return width;
+}
+
+static void put_score_rows(FILE *out, const oct_comparison *comparison, size_t metric, int width)
+{
+    const char *name = comparison->reference_scores.names[metric];
+
+    fprintf(out, "\n%-*s  %s\n%-*s      mean  change   95 %% interval    higher  lower\n", width,
+            "", name, width, "candidate");
+    fprintf(out, "%-*s  %8.4f\n", width, "reference",
+            comparison->candidates[0].score_outcomes[metric].summary.reference_mean);
+    for (size_t i = 0; i < comparison->n_candidates; i++) {
+        const oct_compared *candidate = &comparison->candidates[i];
+        const oct_score_outcome *outcome = &candidate->score_outcomes[metric];
+        const oct_score_summary *s = &outcome->summary;
+        fprintf(out, "%-*s  %8.4f %+7.4f %+7.4f %+7.4f  %7zu %6zu  %s%s%s\n", width,
+                candidate->facts.name, s->mean, s->difference.mean, s->difference.low,
+                s->difference.high, s->n_higher, s->n_lower, oct_score_change_word(s->change),
+                outcome->verdict == OCT_SCORE_FREE ? "" : ", ",
+                oct_score_verdict_word(outcome->verdict));
+    }
 }
 
 void oct_report_table(FILE *out, const oct_comparison *comparison)
 {
     const bool has_result = oct_gate_has_threshold(&comparison->gate);
-    int width = (int)strlen("candidate");
+    const int width = name_width(comparison);
 
-    for (size_t i = 0; i < comparison->n_candidates; i++) {
-        const int length = (int)strlen(comparison->candidates[i].facts.name);
-        if (length > width) width = length;
-    }
     fprintf(out, "%-*s  PSNR dB    worst     SSIM     FLIP    worst   FP8 layers        bytes%s\n",
             width, "candidate", has_result ? "  result" : "");
     for (size_t i = 0; i < comparison->n_candidates; i++) {
         put_row(out, &comparison->candidates[i], width, has_result);
+    }
+    for (size_t i = 0; i < comparison->reference_scores.n_metrics; i++) {
+        put_score_rows(out, comparison, i, width);
     }
 }

@@ -24,7 +24,8 @@ void oct_report_add_metrics(cJSON *object, const oct_metrics *metrics);
 // report.html: one file without network use; pictures are relative files.
 void oct_report_html(FILE *out, const oct_comparison *comparison);
 
-// junit.xml: a suite per candidate, a case per prompt, a property per metric.
+// junit.xml: a suite per candidate; a case per prompt with a property per metric, and one per score
+// from outside for its mean.
 void oct_report_junit(FILE *out, const oct_comparison *comparison);
 
 // report.json, report.html and junit.xml in `folder`, each written atomically.

@@ -112,7 +112,15 @@ static void put_thresholds(FILE *out, const oct_gate *gate)
     if (isfinite(gate->psnr_db_min)) fprintf(out, "PSNR at least %g dB", gate->psnr_db_min);
     if (isfinite(gate->psnr_db_min) && isfinite(gate->flip_max)) fputs(", ", out);
     if (isfinite(gate->flip_max)) fprintf(out, "FLIP at most %g", gate->flip_max);
-    if (!oct_gate_has_threshold(gate)) fputs("none", out);
+    if (!isfinite(gate->psnr_db_min) && !isfinite(gate->flip_max)) fputs("none", out);
+    end_fact(out);
+    if (gate->n_score_limits == 0) return;
+    begin_fact(out, "Largest drops of mean scores");
+    for (size_t i = 0; i < gate->n_score_limits; i++) {
+        if (i > 0) fputs(", ", out);
+        oct_put_escaped(out, gate->score_limits[i].metric);
+        fprintf(out, " %g", gate->score_limits[i].drop_max);
+    }
     end_fact(out);
 }
 
@@ -160,7 +168,7 @@ static void put_candidate_row(FILE *out, const oct_comparison *comparison,
     fputs("</td>", out);
     if (oct_gate_has_threshold(&comparison->gate)) {
         fputs("<td>", out);
-        put_badge(out, s->n_failed == 0);
+        put_badge(out, oct_compared_passes(candidate));
         fputs("</td>", out);
     }
     fputs("<td>", out);
@@ -200,6 +208,57 @@ static void put_table(FILE *out, const oct_comparison *comparison)
           out);
 }
 
+// ---- The table of scores from outside.
+
+static void put_score_row(FILE *out, const oct_comparison *comparison,
+                          const oct_compared *candidate, size_t metric)
+{
+    const oct_score_outcome *outcome = &candidate->score_outcomes[metric];
+    const oct_score_summary *s = &outcome->summary;
+
+    fputs("<tr><td>", out);
+    oct_put_escaped(out, candidate->scores.names[metric]);
+    fputs("</td><td>", out);
+    oct_put_escaped(out, candidate->facts.name);
+    fprintf(out, "</td><td>%.4f</td><td>%.4f</td><td>%+.4f</td>", s->reference_mean, s->mean,
+            s->difference.mean);
+    fprintf(out, "<td>%+.4f to %+.4f</td><td>%zu</td><td>%zu</td><td>%s</td>", s->difference.low,
+            s->difference.high, s->n_higher, s->n_lower, oct_score_change_word(s->change));
+    if (comparison->gate.n_score_limits > 0) {
+        fputs("<td>", out);
+        if (outcome->verdict == OCT_SCORE_INCONCLUSIVE)
+            fputs("inconclusive", out);
+        else if (outcome->verdict != OCT_SCORE_FREE)
+            put_badge(out, outcome->verdict == OCT_SCORE_PASSES);
+        fputs("</td>", out);
+    }
+    fputs("</tr>\n", out);
+}
+
+static void put_scores(FILE *out, const oct_comparison *comparison)
+{
+    const size_t n_metrics = comparison->reference_scores.n_metrics;
+
+    if (n_metrics == 0) return;
+    fprintf(out,
+            "<section>\n<h2>Scores</h2>\n<div class=\"scroll\"><table>\n<thead>"
+            "<tr><th>Score</th><th>Policy or file</th><th>reference</th><th>mean</th>"
+            "<th>change</th><th>95 %% interval</th><th>prompts higher</th><th>lower</th>"
+            "<th>the mean is</th>%s</tr></thead>\n<tbody>\n",
+            comparison->gate.n_score_limits > 0 ? "<th>Verdict</th>" : "");
+    for (size_t m = 0; m < n_metrics; m++) {
+        for (size_t i = 0; i < comparison->n_candidates; i++) {
+            put_score_row(out, comparison, &comparison->candidates[i], m);
+        }
+    }
+    fprintf(out,
+            "</tbody></table></div>\n<p class=\"note\">Given from outside; more is better. The "
+            "change is of the mean, prompt by prompt against the reference, with its interval from "
+            "%d bootstrap samples of the prompts. When it holds 0, no change is seen.</p>\n"
+            "</section>\n",
+            OCT_INTERVAL_RESAMPLES);
+}
+
 // ---- Prompts.
 
 static void put_image(FILE *out, const oct_comparison *comparison, const char *path,
@@ -211,6 +270,15 @@ static void put_image(FILE *out, const oct_comparison *comparison, const char *p
             comparison->sampling->height);
     oct_put_escaped(out, what);
     fputs("\"></button>", out);
+}
+
+static void put_score_numbers(FILE *out, const oct_scores *scores, size_t job)
+{
+    for (size_t i = 0; i < scores->n_metrics; i++) {
+        fputs(" <span>", out);
+        oct_put_escaped(out, scores->names[i]);
+        fprintf(out, " %.4g</span>", scores->values[i][job]);
+    }
 }
 
 static void put_outcome(FILE *out, const oct_comparison *comparison, size_t candidate, size_t job)
@@ -233,6 +301,7 @@ static void put_outcome(FILE *out, const oct_comparison *comparison, size_t cand
         fprintf(out, "<span>PSNR %.2f dB</span> <span>SSIM %.4f</span> <span>FLIP %.4f</span>",
                 m->psnr_db, m->ssim, m->flip_mean);
     }
+    put_score_numbers(out, &comparison->candidates[candidate].scores, job);
     fputs("</div>", out);
     for (size_t i = 0; i < outcome->verdict.n_failures; i++) {
         fputs("<div class=\"failure\">", out);
@@ -276,7 +345,9 @@ static void put_prompt(FILE *out, const oct_comparison *comparison, size_t i)
     }
     fputs("</p>\n<div class=\"row\">\n<figure class=\"reference\">", out);
     put_image(out, comparison, comparison->reference_images[i], "reference");
-    fputs("<figcaption><b>reference</b></figcaption></figure>\n", out);
+    fputs("<figcaption><b>reference</b><div class=\"numbers\">", out);
+    put_score_numbers(out, &comparison->reference_scores, i);
+    fputs("</div></figcaption></figure>\n", out);
     for (size_t c = 0; c < comparison->n_candidates; c++) put_outcome(out, comparison, c, i);
     fputs("</div>\n</article>\n", out);
 }
@@ -325,6 +396,7 @@ void oct_report_html(FILE *out, const oct_comparison *comparison)
     fputs("</style>\n</head>\n<body>\n", out);
     put_header(out, comparison);
     put_table(out, comparison);
+    put_scores(out, comparison);
     put_prompts(out, comparison);
     put_viewer(out);
     fputs("<script>\n", out);

@@ -57,7 +57,41 @@ static cJSON *gate_json(const oct_gate *gate)
     cJSON *object = cJSON_CreateObject();
     cJSON_AddNumberToObject(object, "psnr_db_min", gate->psnr_db_min);
     cJSON_AddNumberToObject(object, "flip_max", gate->flip_max);
+    cJSON *drops = cJSON_AddObjectToObject(object, "score_drop_max");
+    for (size_t i = 0; i < gate->n_score_limits; i++) {
+        cJSON_AddNumberToObject(drops, gate->score_limits[i].metric,
+                                gate->score_limits[i].drop_max);
+    }
     return object;
+}
+
+// One prompt's scores.
+static void add_scores(cJSON *object, const oct_scores *scores, size_t job)
+{
+    if (scores->n_metrics == 0) return;
+    cJSON *values = cJSON_AddObjectToObject(object, "scores");
+    for (size_t i = 0; i < scores->n_metrics; i++) {
+        cJSON_AddNumberToObject(values, scores->names[i], scores->values[i][job]);
+    }
+}
+
+static void add_score_outcome(cJSON *array, const char *name, const oct_score_outcome *outcome)
+{
+    const oct_score_summary *s = &outcome->summary;
+    cJSON *object = cJSON_CreateObject();
+
+    cJSON_AddStringToObject(object, "metric", name);
+    cJSON_AddNumberToObject(object, "mean", s->mean);
+    cJSON_AddNumberToObject(object, "reference_mean", s->reference_mean);
+    cJSON_AddNumberToObject(object, "difference", s->difference.mean);
+    cJSON_AddNumberToObject(object, "difference_low", s->difference.low);
+    cJSON_AddNumberToObject(object, "difference_high", s->difference.high);
+    oct_json_add_count(object, "prompts_higher", s->n_higher);
+    oct_json_add_count(object, "prompts_lower", s->n_lower);
+    cJSON_AddStringToObject(object, "change", oct_score_change_word(s->change));
+    add_text(object, "verdict",
+             outcome->verdict == OCT_SCORE_FREE ? NULL : oct_score_verdict_word(outcome->verdict));
+    cJSON_AddItemToArray(array, object);
 }
 
 static cJSON *metrics_json(void)
@@ -67,6 +101,11 @@ static cJSON *metrics_json(void)
     cJSON_AddStringToObject(object, "ssim", "ssim-wang");
     cJSON_AddStringToObject(object, "flip", "LDR-FLIP");
     cJSON_AddNumberToObject(object, "flip_pixels_per_degree", OCT_FLIP_PIXELS_PER_DEGREE);
+    cJSON *interval = cJSON_AddObjectToObject(object, "score_interval");
+    cJSON_AddStringToObject(interval, "kind", "paired bootstrap of the mean, BCa");
+    cJSON_AddNumberToObject(interval, "confidence", OCT_INTERVAL_CONFIDENCE);
+    oct_json_add_count(interval, "resamples", OCT_INTERVAL_RESAMPLES);
+    oct_json_add_count(interval, "percentile_below_prompts", OCT_INTERVAL_BCA_MIN);
     return object;
 }
 
@@ -82,6 +121,7 @@ static cJSON *prompts_json(const oct_comparison *comparison)
         cJSON_AddStringToObject(object, "negative", job->negative);
         oct_json_add_count(object, "seed", job->seed);
         cJSON_AddStringToObject(object, "image", comparison->reference_images[i]);
+        add_scores(object, &comparison->reference_scores, i);
         cJSON_AddItemToArray(array, object);
     }
     return array;
@@ -132,12 +172,17 @@ static cJSON *candidate_json(const oct_compared *candidate)
 {
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "name", candidate->facts.name);
-    cJSON_AddBoolToObject(object, "pass", candidate->summary.n_failed == 0);
+    cJSON_AddBoolToObject(object, "pass", oct_compared_passes(candidate));
     cJSON_AddStringToObject(object, candidate->is_policy ? "policy_sha256" : "denoiser_xxh3",
                             candidate->facts.digest);
     add_facts(object, &candidate->facts);
     oct_json_add_executed(object, &candidate->executed);
     cJSON_AddItemToObject(object, "summary", summary_json(&candidate->summary));
+    if (candidate->scores.n_metrics == 0) return object;
+    cJSON *scores = cJSON_AddArrayToObject(object, "scores");
+    for (size_t i = 0; i < candidate->scores.n_metrics; i++) {
+        add_score_outcome(scores, candidate->scores.names[i], &candidate->score_outcomes[i]);
+    }
     return object;
 }
 
@@ -154,8 +199,10 @@ static void add_outcomes(cJSON *object, const oct_comparison *comparison, size_t
 {
     cJSON *outcomes = cJSON_AddArrayToObject(object, "outcomes");
     for (size_t i = 0; i < comparison->jobs->count; i++) {
-        const oct_outcome *outcome = &comparison->candidates[candidate].outcomes[i];
-        cJSON_AddItemToArray(outcomes, outcome_json(outcome, &comparison->jobs->items[i]));
+        const oct_compared *compared = &comparison->candidates[candidate];
+        cJSON *outcome = outcome_json(&compared->outcomes[i], &comparison->jobs->items[i]);
+        add_scores(outcome, &compared->scores, i);
+        cJSON_AddItemToArray(outcomes, outcome);
     }
 }
 

@@ -10,7 +10,11 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/progress.h"
+#include "common/version.h"
+#include "regress/album.h"
 #include "regress/report.h"
+#include "regress/run_scores.h"
+#include "runtime/describe.h"
 
 // ---- Opening.
 
@@ -122,6 +126,7 @@ static oct_status open_inputs(oct_regression *run, oct_regress_options *options,
     }
     if (!st) st = open_candidates(run, err);
     if (!st) st = check_sampling(run, err);
+    if (!st) st = oct_regression_load_scores(run, err);
     if (!st) st = open_device(run, err);
     return st;
 }
@@ -188,7 +193,6 @@ static oct_status describe(oct_regression *run, oct_err *err)
     comparison->slg = &run->options->slg;
     comparison->seed = run->options->seed;
     comparison->jobs = &run->jobs;
-    comparison->gate = run->options->gate;
     comparison->reference_images =
         oct_arena_array(&run->arena, run->jobs.count, sizeof *comparison->reference_images);
     return OCT_OK;
@@ -200,6 +204,9 @@ typedef struct picture_set {  // all pictures of the reference or of one candida
     oct_pipeline *pipeline;   // that samples
     const char *label;        // on the progress line
     const char *folder;       // "images/1-mlp", relative to the report
+    const char *denoiser_xxh3;
+    const oct_plan *plan;    // of a policy, else NULL
+    oct_compared *compared;  // of a candidate, else NULL
     oct_executed executed;
 } picture_set;
 
@@ -228,7 +235,7 @@ static oct_status measure(oct_regression *run, const picture_set *set, size_t jo
     if (st) goto out;
     st = oct_metrics_measure(&outcome->metrics, map, &reference, image, err);
     if (st) goto out;
-    outcome->verdict = oct_gate_judge(&run->options->gate, &outcome->metrics);
+    outcome->verdict = oct_gate_judge(&run->comparison.gate, &outcome->metrics);
     st = oct_flip_picture(&heat, map, width, height, err);
     if (st) goto out;
     outcome->heat = picture_path(run, set, job, ".flip.png");
@@ -241,23 +248,58 @@ out:
     return st;
 }
 
-static oct_status render_job(oct_regression *run, picture_set *set, size_t job,
-                             oct_progress *progress, oct_compared *compared, oct_err *err)
+// What all pictures of a set depend on, besides their own prompts.
+static cJSON *made_from(const oct_regression *run, const picture_set *set)
 {
-    const char *path = picture_path(run, set, job, ".png");
-    oct_image image = {0};
+    const oct_comparison *comparison = &run->comparison;
+    cJSON *object = cJSON_CreateObject();
+
+    cJSON_AddStringToObject(object, "tool_version", oct_version());
+    cJSON_AddStringToObject(object, "denoiser_xxh3", set->denoiser_xxh3);
+    cJSON_AddStringToObject(object, "vae_xxh3", run->vae_xxh3);
+    cJSON_AddStringToObject(object, "device", set->pipeline->device->name);
+    oct_json_add_sampling(object, comparison->sampling, comparison->slg);
+    if (!set->plan) return object;
+    cJSON_AddStringToObject(object, "policy_sha256", set->compared->facts.digest);
+    if (comparison->calibration_sha256) {
+        cJSON_AddStringToObject(object, "calibration_sha256", comparison->calibration_sha256);
+    }
+    return object;
+}
+
+static oct_status render_job(oct_regression *run, picture_set *set, size_t job, bool is_last,
+                             oct_progress *progress, oct_image *image, oct_err *err)
+{
     oct_sample_params params =
         oct_job_params(&run->jobs.items[job], &run->options->sampling, &run->options->slg);
 
-    params.is_last = job + 1 == run->jobs.count;
+    params.is_last = is_last;
     params.on_step = oct_count_step;
     params.context = progress;
-    oct_status st =
-        oct_render(set->pipeline, &run->reference, &params, &set->executed, &image, err);
-    if (!st) st = oct_image_save_png(&image, in_out(run, path), NULL, 0, err);
-    if (!st && compared) {
-        compared->outcomes[job].image = path;
-        st = measure(run, set, job, &image, &compared->outcomes[job], err);
+    return oct_render(set->pipeline, &run->reference, &params, &set->executed, image, err);
+}
+
+// One picture, rendered or kept, and its metrics.
+static oct_status finish_job(oct_regression *run, picture_set *set, size_t job, bool is_kept,
+                             bool is_last, oct_album *album, oct_progress *progress, oct_err *err)
+{
+    const char *path = picture_path(run, set, job, ".png");
+    oct_image image = {0};
+    oct_status st;
+
+    if (is_kept) {
+        st = oct_image_load_png(&image, in_out(run, path), err);
+    } else {
+        st = render_job(run, set, job, is_last, progress, &image, err);
+        if (!st) st = oct_image_save_png(&image, in_out(run, path), NULL, 0, err);
+        if (!st) {
+            st = oct_album_add(album, oct_path_name(path), &run->jobs.items[job], &set->executed,
+                               err);
+        }
+    }
+    if (!st && set->compared) {
+        set->compared->outcomes[job].image = path;
+        st = measure(run, set, job, &image, &set->compared->outcomes[job], err);
     } else if (!st) {
         run->comparison.reference_images[job] = path;
     }
@@ -265,22 +307,53 @@ static oct_status render_job(oct_regression *run, picture_set *set, size_t job,
     return st;
 }
 
-// `compared` is NULL for the reference.
-static oct_status render_all(oct_regression *run, picture_set *set, const oct_plan *plan,
-                             oct_compared *compared, oct_err *err)
+// Which pictures are kept; *n_new are not, the last of them is *last.
+static bool *find_kept(oct_regression *run, const picture_set *set, oct_album *album, size_t *n_new,
+                       size_t *last)
+{
+    bool *is_kept = oct_arena_array(&run->arena, run->jobs.count, sizeof *is_kept);
+
+    *n_new = *last = 0;
+    for (size_t job = 0; job < run->jobs.count; job++) {
+        const char *name = oct_path_name(picture_path(run, set, job, ".png"));
+        is_kept[job] = oct_album_keep(album, name, &run->jobs.items[job]);
+        if (is_kept[job]) continue;
+        (*n_new)++;
+        *last = job;
+    }
+    if (run->options->reuses) {
+        oct_note("%s: kept %zu of %zu pictures", set->label, run->jobs.count - *n_new,
+                 run->jobs.count);
+    }
+    return is_kept;
+}
+
+static oct_status finish_jobs(oct_regression *run, picture_set *set, oct_album *album, oct_err *err)
 {
     oct_progress progress = {0};
+    size_t n_new, last;
+    const bool *is_kept = find_kept(run, set, album, &n_new, &last);
 
-    oct_status st = oct_folder_make(in_out(run, set->folder), err);
-    if (!st) st = oct_pipeline_load_denoiser(set->pipeline, plan, err);
+    oct_status st = n_new ? oct_pipeline_load_denoiser(set->pipeline, set->plan, err)
+                          : oct_album_get_executed(album, &set->executed, err);
     if (st) return st;
-    oct_progress_begin(&progress, set->label, run->jobs.count * run->options->sampling.steps,
-                       "steps");
+    oct_progress_begin(&progress, set->label, n_new * run->options->sampling.steps, "steps");
     for (size_t job = 0; job < run->jobs.count && !st; job++) {
-        st = render_job(run, set, job, &progress, compared, err);
+        st = finish_job(run, set, job, is_kept[job], job == last, album, &progress, err);
     }
     oct_progress_end(&progress);
-    oct_pipeline_unload_denoiser(set->pipeline);
+    if (n_new) oct_pipeline_unload_denoiser(set->pipeline);
+    return st;
+}
+
+static oct_status make_pictures(oct_regression *run, picture_set *set, oct_err *err)
+{
+    oct_album album = {0};
+
+    oct_status st = oct_album_open(&album, in_out(run, set->folder), made_from(run, set),
+                                   run->options->reuses, err);
+    if (!st) st = finish_jobs(run, set, &album, err);
+    oct_album_close(&album);
     return st;
 }
 
@@ -293,10 +366,13 @@ static oct_status run_candidate(oct_regression *run, size_t i, oct_err *err)
         .label = candidate->name,
         .folder = oct_arena_print(&run->arena, "images/%zu-%s", i + 1,
                                   oct_file_name_of(&run->arena, candidate->name)),
+        .denoiser_xxh3 =
+            candidate->is_policy ? run->comparison.reference.digest : compared->facts.digest,
+        .plan = candidate->is_policy ? &candidate->plan : NULL,
+        .compared = compared,
     };
 
-    const oct_status st =
-        render_all(run, &set, candidate->is_policy ? &candidate->plan : NULL, compared, err);
+    const oct_status st = make_pictures(run, &set, err);
     if (st) return oct_wrap(err, st, "candidate '%s'", candidate->name);
     compared->executed = set.executed;
     compared->summary = oct_summarize(compared->outcomes, run->jobs.count);
@@ -314,9 +390,12 @@ oct_status oct_regression_run(oct_regression *run, oct_err *err)
     }
     if (!st) st = oct_folder_make(run->options->out, err);
     if (!st) st = oct_folder_make(in_out(run, "images"), err);
-    if (!st) st = render_all(run, &reference, NULL, NULL, err);
+    if (!st) st = oct_vae_digest(&run->reference.source, run->vae_xxh3, err);
+    reference.denoiser_xxh3 = run->comparison.reference.digest;
+    if (!st) st = make_pictures(run, &reference, err);
     for (size_t i = 0; i < run->comparison.n_candidates && !st; i++)
         st = run_candidate(run, i, err);
+    if (!st) st = oct_regression_judge_scores(run, err);
     if (!st) st = oct_report_save(&run->comparison, run->options->out, err);
     return st;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A run of regress: check all inputs, encode once, render the reference, render and measure each
-// candidate with the same seeds, save pictures and reports.
+// candidate with the same seeds, save pictures and reports. Pictures of an earlier run may be kept,
+// and scores that others gave them read.
 #pragma once
 
 #include "common/arena.h"
@@ -25,6 +26,9 @@ typedef struct oct_regress_options {  // as given
     oct_slg_options slg;
     oct_device_options device;
     oct_gate gate;
+    oct_texts scores;       // "NAME=FILE" each
+    oct_texts score_drops;  // "METRIC=X" each
+    bool reuses;            // pictures of an earlier run
     uint64_t seed;
 } oct_regress_options;
 
@@ -36,7 +40,9 @@ typedef struct oct_regression {  // a run and all that it owns
     oct_pipeline reference;
     oct_calibration calibration;
     oct_candidate *candidates;  // [comparison.n_candidates]
+    oct_scores *scores;         // [1 + comparison.n_candidates], the reference's first
     oct_jobs jobs;
+    char vae_xxh3[OCT_XXH128_HEX];  // of the reference's, which decodes all pictures
     oct_comparison comparison;
 } oct_regression;
 

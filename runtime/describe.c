@@ -43,6 +43,46 @@ void oct_json_add_executed(cJSON *object, const oct_executed *executed)
     oct_json_add_count(paths, "fp8_widened", executed->paths[OCT_PATH_FP8_WIDENED]);
 }
 
+typedef struct counted {
+    const char *name;
+    size_t *n;
+} counted;
+
+static oct_status read_counts(const cJSON *object, const char *key, const counted *kinds, size_t n,
+                              oct_err *err)
+{
+    const cJSON *counts = cJSON_GetObjectItemCaseSensitive(object, key);
+
+    if (!counts) return oct_fail(err, OCT_EFORMAT, "'%s' is missing", key);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t count = 0;
+        const oct_status st = oct_json_count(counts, kinds[i].name, &count, err);
+        if (st) return st;
+        *kinds[i].n = count;
+    }
+    return OCT_OK;
+}
+
+oct_status oct_json_read_executed(const cJSON *object, oct_executed *executed, oct_err *err)
+{
+    const counted layers[] = {
+        {"f32", &executed->f32},
+        {"f16", &executed->f16},
+        {"bf16", &executed->bf16},
+        {"fp8_static", &executed->fp8_static},
+        {"fp8_weight_only", &executed->fp8_weight_only},
+    };
+    const counted paths[] = {
+        {"f32", &executed->paths[OCT_PATH_F32]},
+        {"16bit", &executed->paths[OCT_PATH_16BIT]},
+        {"fp8", &executed->paths[OCT_PATH_FP8]},
+        {"fp8_widened", &executed->paths[OCT_PATH_FP8_WIDENED]},
+    };
+
+    const oct_status st = read_counts(object, "executed_layers", layers, 5, err);
+    return st ? st : read_counts(object, "executed_paths", paths, 4, err);
+}
+
 void oct_json_add_device(cJSON *object, const oct_device *device)
 {
     cJSON_AddStringToObject(object, "device", device->name);

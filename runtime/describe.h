@@ -16,6 +16,7 @@ void oct_json_add_sampling(cJSON *object, const oct_sampling_options *sampling,
 // Members "executed_layers", how many ran by how they are stored, and "executed_paths", by how the
 // device ran them.
 void oct_json_add_executed(cJSON *object, const oct_executed *executed);
+oct_status oct_json_read_executed(const cJSON *object, oct_executed *executed, oct_err *err);
 
 // Members "device", its name, and "peak_device_memory_bytes", 0 on the CPU.
 void oct_json_add_device(cJSON *object, const oct_device *device);

@@ -19,6 +19,7 @@
 typedef struct options {
     const char *picture, *caption;
     const char *prompts, *pictures, *out;
+    uint64_t limit;
     bool json;
 } options;
 
@@ -269,7 +270,7 @@ static oct_status judge_many(const options *o, const pocket_stamps *stamps, oct_
     size_t bytes = 0;
     FILE *scores = NULL;
 
-    oct_status st = oct_prompts_load(&prompts, o->prompts, 0, err);
+    oct_status st = oct_prompts_load(&prompts, o->prompts, o->limit, err);
     if (st) goto out;
     scores = open_memstream(&text, &bytes);
     if (!scores) {
@@ -295,8 +296,9 @@ static oct_status check_options(const options *o, oct_err *err)
     if (o->picture && o->prompts) {
         return oct_fail(err, OCT_EUSAGE, "options '--picture' and '--prompts' exclude each other");
     }
-    if (o->picture && (o->pictures || o->out)) {
-        return oct_fail(err, OCT_EUSAGE, "options '--pictures' and '--out' go with '--prompts'");
+    if (o->picture && (o->pictures || o->out || o->limit)) {
+        return oct_fail(err, OCT_EUSAGE,
+                        "options '--pictures', '--limit' and '--out' go with '--prompts'");
     }
     if (o->prompts && o->caption) {
         return oct_fail(err, OCT_EUSAGE, "option '--caption' goes with '--picture'");
@@ -325,6 +327,7 @@ int main(int argc, char **argv)
         OPT_TEXT("caption", "TEXT", &o.caption, "what it should show"),
         OPT_GROUP("Many pictures"),
         OPT_TEXT("prompts", "FILE", &o.prompts, "captions (.txt .jsonl .json .tsv .yaml)"),
+        OPT_COUNT("limit", "N", &o.limit, "use only the first N captions (default: all)"),
         OPT_TEXT("pictures", "DIR", &o.pictures, "folder with ID.png or ID-SEED.png for each"),
         OPT_TEXT("out", "FILE", &o.out,
                  "scores to write, JSONL of id, metric (pocket_clauses, pocket_caption) and value"),

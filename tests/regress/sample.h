@@ -48,18 +48,41 @@ static oct_outcome sample_outcomes[2][2] = {
 
 static oct_compared sample_candidates[2];
 
+#define SAMPLE_METRIC "<judge>&\"1\""
+
+static double sample_scores[3][2] = {{1, 0.5}, {1, 0.5}, {0, 0.25}};  // reference first
+
+static oct_score_outcome sample_score_outcomes[2];
+
+static const oct_score_limit sample_limit = {SAMPLE_METRIC, 0.1};
+
+static inline oct_scores sample_scores_of(int owner)
+{
+    return (oct_scores){.n_metrics = 1, .names = {SAMPLE_METRIC}, .values = {sample_scores[owner]}};
+}
+
 static inline oct_comparison sample_comparison(void)
 {
+    for (int i = 0; i < 2; i++) {
+        oct_score_summarize(&sample_score_outcomes[i].summary, sample_scores[i + 1],
+                            sample_scores[0], 2, NULL);
+    }
+    sample_score_outcomes[0].verdict = OCT_SCORE_PASSES;
+    sample_score_outcomes[1].verdict = OCT_SCORE_FAILS;
     sample_candidates[0] = (oct_compared){
         .facts = {"all", "aa11", 443, 380, 380, 1000, 990, 8200000000},
         .is_policy = true,
         .outcomes = sample_outcomes[0],
         .summary = oct_summarize(sample_outcomes[0], 2),
+        .scores = sample_scores_of(1),
+        .score_outcomes = &sample_score_outcomes[0],
     };
     sample_candidates[1] = (oct_compared){
         .facts = {"<evil>&.safetensors", "bb22", 443, 100, 0, 1000, 400, 13000000000},
         .outcomes = sample_outcomes[1],
         .summary = oct_summarize(sample_outcomes[1], 2),
+        .scores = sample_scores_of(2),
+        .score_outcomes = &sample_score_outcomes[1],
     };
     return (oct_comparison){
         .reference = {"sd3.5_large.safetensors", "0123456789abcdef0123456789abcdef", 443, 0, 0,
@@ -71,8 +94,12 @@ static inline oct_comparison sample_comparison(void)
         .seed = 7,
         .jobs = &sample_jobs,
         .reference_images = sample_images,
+        .reference_scores = sample_scores_of(0),
         .candidates = sample_candidates,
         .n_candidates = 2,
-        .gate = {.psnr_db_min = 30, .flip_max = INFINITY},
+        .gate = {.psnr_db_min = 30,
+                 .flip_max = INFINITY,
+                 .score_limits = &sample_limit,
+                 .n_score_limits = 1},
     };
 }

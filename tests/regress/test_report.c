@@ -51,6 +51,7 @@ static void html_holds_hostile_texts_as_text(void)
     CHECK(!strstr(html, "<script>alert"));
     CHECK(!strstr(html, "<i>blurry"));
     CHECK(!strstr(html, "<evil>"));
+    CHECK(!strstr(html, "<judge>") && strstr(html, "&lt;judge&gt;&amp;&quot;1&quot; 0.25</span>"));
     CHECK(strstr(html, "&lt;/h3&gt;&lt;script&gt;alert(&#39;x&#39;)"));
     CHECK(count(html, "<script>") == 1 && count(html, "</script>") == 1);
     free(html);
@@ -93,6 +94,12 @@ static void json_reads_back_with_its_numbers(void)
     CHECK_NEAR(member(member(all, "summary"), "psnr_db_mean")->valuedouble, 34.36, 0);
     CHECK(cJSON_IsNull(member(member(read, "gate"), "flip_max")));
     CHECK(strstr(text, "\"seed\": 18446744073709551615"));
+    const cJSON *score =
+        cJSON_GetArrayItem(member(cJSON_GetArrayItem(member(read, "candidates"), 1), "scores"), 0);
+    CHECK_TEXT(member(score, "metric")->valuestring, SAMPLE_METRIC);
+    CHECK_TEXT(member(score, "verdict")->valuestring, "fails");
+    CHECK_NEAR(member(score, "difference")->valuedouble, -0.625, 0);
+    CHECK_NEAR(member(member(same, "scores"), SAMPLE_METRIC)->valuedouble, 1, 0);
     cJSON_Delete(root);
     cJSON_Delete(read);
     free(text);
@@ -102,11 +109,12 @@ static void junit_has_a_suite_per_candidate_and_a_case_per_prompt(void)
 {
     char *xml = text_of(oct_report_junit);
     CHECK(count(xml, "<testsuite ") == 2);
-    CHECK(count(xml, "<testcase ") == 4);
-    CHECK(count(xml, "<failure ") == 1);
-    CHECK(strstr(xml, "<testsuites name=\"octavo-regress\" tests=\"4\" failures=\"1\">"));
+    CHECK(count(xml, "<testcase ") == 6);
+    CHECK(count(xml, "<failure ") == 2);
+    CHECK(strstr(xml, "<testsuites name=\"octavo-regress\" tests=\"6\" failures=\"2\">"));
+    CHECK(strstr(xml, "name=\"mean of &lt;judge&gt;&amp;&quot;1&quot;\""));
     CHECK(strstr(xml,
-                 "<testsuite name=\"&lt;evil&gt;&amp;.safetensors\" tests=\"2\" failures=\"1\""));
+                 "<testsuite name=\"&lt;evil&gt;&amp;.safetensors\" tests=\"3\" failures=\"2\""));
     CHECK(strstr(xml, "<property name=\"psnr_db\" value=\"inf\"/>"));
     CHECK(strstr(xml, "<property name=\"psnr_db\" value=\"23.87\"/>"));
     free(xml);

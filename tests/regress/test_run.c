@@ -2,6 +2,7 @@
 //
 // Whole runs of regress over a small fabricated model.
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "common/file.h"
 #include "regress/run.h"
@@ -153,6 +154,98 @@ static void a_broken_threshold_fails_the_run(void)
     oct_regression_close(&run);
 }
 
+static char *read_report(const char *name)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    CHECK(oct_file_read_text(&arena, in_scratch(name), 1 << 24, &text, &bytes, NULL) == OCT_OK);
+    return text;
+}
+
+static struct timespec time_of(const char *name)
+{
+    struct stat file = {0};
+    CHECK(stat(in_scratch(name), &file) == 0);
+    return file.st_mtim;
+}
+
+static bool is_rewritten(const char *name, struct timespec since)
+{
+    const struct timespec now = time_of(name);
+    return now.tv_sec != since.tv_sec || now.tv_nsec != since.tv_nsec;
+}
+
+static void run_again(oct_regress_options *options)
+{
+    oct_regression run = {0};
+    oct_err err = {0};
+    CHECK(oct_regression_open(&run, options, &err) == OCT_OK);
+    CHECK(oct_regression_run(&run, &err) == OCT_OK);
+    CHECK_TEXT(err.text, "");
+    oct_regression_close(&run);
+}
+
+#define KEPT "policies/images/2-fp8/0000-5.png"
+#define DAMAGED "policies/images/2-fp8/0001-6.png"
+
+static void pictures_made_from_the_same_are_kept(void)
+{
+    oct_regress_options options = options_for("policies");
+    const char *report = read_report("policies/report.json");
+    const struct timespec kept = time_of(KEPT), damaged = time_of(DAMAGED);
+
+    options.policies = both_policies();
+    options.reuses = true;
+    run_again(&options);
+    CHECK_TEXT(read_report("policies/report.json"), report);
+    CHECK(!is_rewritten(KEPT, kept) && !is_rewritten(DAMAGED, damaged));
+
+    FILE *file = fopen(in_scratch(DAMAGED), "ab");
+    CHECK(file && fputc('x', file) == 'x' && fclose(file) == 0);
+    const struct timespec since = time_of(DAMAGED);
+    run_again(&options);
+    CHECK_TEXT(read_report("policies/report.json"), report);
+    CHECK(!is_rewritten(KEPT, kept) && is_rewritten(DAMAGED, since));
+
+    options.sampling.cfg = 2;
+    run_again(&options);
+    CHECK(is_rewritten(KEPT, kept));
+
+    write_text("policies/images/2-fp8/pictures.json", "{}");
+    oct_regression run = {0};
+    oct_err err = {0};
+    CHECK(oct_regression_open(&run, &options, &err) == OCT_OK);
+    CHECK(oct_regression_run(&run, &err) == OCT_EFORMAT);
+    CHECK(strstr(err.text, "pictures.json' is no record of pictures"));
+    oct_regression_close(&run);
+}
+
+#define SCORE(id, value) "{\"id\": \"" id "\", \"metric\": \"m\", \"value\": " value "}\n"
+
+static void scores_are_part_of_the_verdict(void)
+{
+    oct_regress_options options = options_for("scored");
+    const char *scores[2] = {oct_arena_print(&arena, "reference=%s", in_scratch("good.jsonl")),
+                             oct_arena_print(&arena, "fp8=%s", in_scratch("bad.jsonl"))};
+    const char *drops[] = {"m=0.5"};
+    oct_regression run = {0};
+
+    write_text("good.jsonl", SCORE("0000", "1") SCORE("0001", "1"));
+    write_text("bad.jsonl", SCORE("0000", "0") SCORE("0001", "0"));
+    options.policies = in_scratch("fp8.json");
+    options.scores = (oct_texts){scores, 2};
+    options.score_drops = (oct_texts){drops, 1};
+    CHECK(oct_regression_open(&run, &options, NULL) == OCT_OK);
+    CHECK(oct_regression_run(&run, NULL) == OCT_OK);
+    const oct_compared *fp8 = &run.comparison.candidates[0];
+    CHECK(fp8->summary.n_failed == 0 && oct_compared_failed_scores(fp8) == 1);
+    CHECK(!oct_comparison_passes(&run.comparison));
+    CHECK(fp8->score_outcomes[0].summary.difference.mean == -1);
+    oct_regression_close(&run);
+    CHECK(strstr(read_report("scored/junit.xml"), "name=\"mean of m\""));
+    CHECK(strstr(read_report("scored/junit.xml"), "tests=\"3\" failures=\"1\""));
+}
+
 static void check_refused(oct_regress_options *options, oct_status status, const char *text)
 {
     oct_regression run = {0};
@@ -191,6 +284,8 @@ int main(void)
     RUN(the_same_run_gives_the_same_report);
     RUN(a_file_with_the_same_weights_is_identical);
     RUN(a_broken_threshold_fails_the_run);
+    RUN(pictures_made_from_the_same_are_kept);
+    RUN(scores_are_part_of_the_verdict);
     RUN(wrong_inputs_leave_no_folder);
     oct_arena_deinit(&arena);
     oct_scratch_remove(scratch);
