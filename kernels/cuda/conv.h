@@ -23,9 +23,9 @@
 
 typedef struct oct_conv_cuda oct_conv_cuda;
 
-// Make a cuDNN handle on the current device. Without the library the own kernel does everything, so
+// Make a cuDNN handle on the current device; library: its path, NULL: libcudnn.so.9. Without the library the own kernel does everything, so
 // only a library that is there and fails is an error, OCT_EDEVICE.
-oct_status oct_conv_cuda_open(oct_conv_cuda **conv, oct_err *err);
+oct_status oct_conv_cuda_open(oct_conv_cuda **conv, const char *library, oct_err *err);
 void oct_conv_cuda_close(oct_conv_cuda *conv);  // NULL is fine
 
 const char *oct_conv_cuda_library(const oct_conv_cuda *conv);  // "cuDNN 9.19.0" or "own kernels"

@@ -56,6 +56,7 @@ typedef struct oct_gemm_cuda_params {
                               // bits than binary32: faster on SM 9.0, and off unless one asks,
                               // since accuracy is what we promise
     const char *cache;        // file of plans: oct_gemm_cuda_cache_path(), or NULL: no file
+    const char *library;      // path of cuBLASLt; NULL: libcublasLt.so.13, then .12
 } oct_gemm_cuda_params;
 
 // The file of plans of this GPU, "$XDG_CACHE_HOME/octavo/gemm-nvidia-h200-sm90-132.json" (without
