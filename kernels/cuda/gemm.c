@@ -26,16 +26,16 @@ oct_dtype oct_gemm_cuda_bias_dtype(oct_dtype x, oct_dtype y)
 static bool find_path(const oct_gemm_cuda_call *call, oct_gemm_path *path)
 {
     const oct_dtype x = call->x.dtype, w = call->w.dtype, y = call->y.dtype;
+    const bool is_fp8 = w == OCT_F8_E4M3 || w == OCT_F8_E5M2;
 
     if (x == OCT_F8_E4M3 && w == OCT_F8_E4M3)
         *path = OCT_GEMM_FP8;
-    else if (w == OCT_F8_E4M3)
+    else if (is_fp8)
         *path = OCT_GEMM_FP8_WIDENED;
     else
         *path = x == OCT_F32 ? OCT_GEMM_F32 : OCT_GEMM_16BIT;
-    if (x == OCT_F32)
-        return y == OCT_F32 && (w == x || oct_dtype_is_float16(w) || w == OCT_F8_E4M3);
-    if (oct_dtype_is_float16(x)) return (y == x || y == OCT_F32) && (w == x || w == OCT_F8_E4M3);
+    if (x == OCT_F32) return y == OCT_F32 && (w == x || oct_dtype_is_float16(w) || is_fp8);
+    if (oct_dtype_is_float16(x)) return (y == x || y == OCT_F32) && (w == x || is_fp8);
     return *path == OCT_GEMM_FP8 && (oct_dtype_is_float16(y) || y == OCT_F32);
 }
 
@@ -133,6 +133,7 @@ static void name_device(char *slug, size_t bytes, const char *device)
         if (!is_plain && (n == 0 || slug[n - 1] == '-')) continue;
         slug[n++] = is_plain ? (char)tolower((unsigned char)*device) : '-';
     }
+    if (n > 0 && slug[n - 1] == '-') n--;
     slug[n] = '\0';
 }
 

@@ -13,7 +13,7 @@
 //   F32          F16, BF16            F32             OCT_GEMM_F32, w widened first
 //   F16 / BF16   the same             the same, F32   OCT_GEMM_16BIT
 //   F8_E4M3      F8_E4M3              F16, BF16, F32  OCT_GEMM_FP8: SM 8.9 and above
-//   F32, 16 bit  F8_E4M3              as x, F32       OCT_GEMM_FP8_WIDENED: any GPU; codes are
+//   F32, 16 bit  F8_E4M3, F8_E5M2     as x, F32       OCT_GEMM_FP8_WIDENED: any GPU; codes are
 //                                                     widened, exactly, into the workspace
 //
 // What the library cannot do in one call on this GPU is done by a pass of our own over y behind it

@@ -16,7 +16,7 @@ typedef struct oct_gemm_finish_args {
     const float *row_scales;  // [cols] or NULL: 1
     const void *bias;         // [cols] or NULL: 0
     oct_dtype bias_dtype;     // F32, F16, BF16
-    bool has_gelu;            // the tanh form, as oct_gelu_cuda()
+    bool has_gelu;            // OCT_GELU_TANH of kernels/ops.h
     size_t rows, cols;
 } oct_gemm_finish_args;
 void oct_gemm_finish_cuda(const oct_gemm_finish_args *args, oct_stream stream);

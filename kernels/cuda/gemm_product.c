@@ -191,11 +191,12 @@ static const void *widen_weights(const oct_gemm_cuda *gemm, const oct_gemm_launc
     const oct_gemm_cuda_call *call = l->call;
     const oct_dtype x = call->x.dtype, w = call->w.dtype;
     const size_t count = call->n * call->k;
+    const oct_codes codes = {.q = call->w.data, .dtype = w, .n = count};
 
     if (w == x) return call->w.data;
     void *wide = widened_of(gemm, l);
-    if (w == OCT_F8_E4M3)
-        oct_decode_cuda(wide, x, call->w.data, count, NULL, l->stream);
+    if (oct_dtype_bits(w) == 8)
+        oct_decode_cuda(wide, x, &codes, l->stream);
     else
         oct_convert_cuda((oct_sink){.data = wide, .dtype = x}, w, call->w.data, count, l->stream);
     return wide;
