@@ -4,12 +4,15 @@
 // when the program runs, and by a kernel of our own (oct_conv_direct_cuda) where cuDNN is missing
 // or has nothing for a shape.
 //
-// x, y and weights are F16 or BF16, all three the same; sums and biases are binary32, and y is
-// rounded once. Zeros surround a map. Pointers but `oct_conv_cuda_call` itself are to device
-// memory, aligned to 16 bytes.
+// x, y and weights are F16 or BF16, all three the same; sums and biases are binary32. The own
+// kernel rounds y once; behind cuDNN the bias is a pass of its own, and y is rounded before and
+// after it. Zeros surround a map. Pointers but `oct_conv_cuda_call` itself are to device memory,
+// aligned to 16 bytes.
 //
 // A shape is planned once and then launched as often as one likes: launches neither allocate nor
-// wait, and may be captured in a graph. One GPU and one library give one result.
+// wait, and may be captured in a graph. Of cuDNN only engines are used that add up as one expects:
+// no Winograd, no FFT, no partial sums in 16 bits, nothing that differs from run to run. One GPU
+// and one library give one result.
 //
 // One thread at a time uses an oct_conv_cuda.
 #pragma once
@@ -21,10 +24,16 @@
 #include "common/tensor.h"
 #include "kernels/cuda/cuda_kernels.h"
 
-typedef struct oct_conv_cuda oct_conv_cuda;
+#ifdef __cplusplus
+extern "C" {
+#endif
 
-// Make a cuDNN handle on the current device; library: its path, NULL: libcudnn.so.9. Without the library the own kernel does everything, so
-// only a library that is there and fails is an error, OCT_EDEVICE.
+typedef struct oct_conv_cuda oct_conv_cuda;
+struct oct_cudnn;
+
+// Make a cuDNN handle on the current device; library: its path, NULL: libcudnn.so.9. Without the
+// library the own kernel does everything, so only a library that is there and fails is an error,
+// OCT_EDEVICE.
 oct_status oct_conv_cuda_open(oct_conv_cuda **conv, const char *library, oct_err *err);
 void oct_conv_cuda_close(oct_conv_cuda *conv);  // NULL is fine
 
@@ -47,7 +56,22 @@ typedef struct oct_conv_cuda_call {
 oct_status oct_conv_cuda_plan(oct_conv_cuda *conv, const oct_conv_cuda_call *call, size_t *bytes,
                               oct_err *err);
 
-// Launch a call that is planned. workspace: aligned to 256 bytes; each stream has its own.
+// Launch a call that is planned; the first launch may load a kernel, so a graph is captured after
+// it. workspace: aligned to 256 bytes; each stream has its own.
 // OCT_EDEVICE when the library refuses, or when there is no plan.
 oct_status oct_conv_cuda_run(oct_conv_cuda *conv, const oct_conv_cuda_call *call, void *workspace,
                              oct_stream stream, oct_err *err);
+
+// What a plan launches where cuDNN does nothing; no plan is needed.
+void oct_conv_direct_cuda(const oct_conv_cuda_call *call, oct_stream stream);
+
+// y[c][..] += bias[c], behind cuDNN.
+void oct_conv_bias_cuda(const oct_conv_cuda_call *call, oct_stream stream);
+
+// Describe a convolution to cuDNN and forget it: whether it takes the description, without a GPU.
+oct_status oct_conv_cuda_describe(const struct oct_cudnn *cudnn, const oct_conv_cuda_call *call,
+                                  oct_err *err);
+
+#ifdef __cplusplus
+}
+#endif

@@ -50,6 +50,10 @@ static const struct {
     {"group_norm", check_cuda_group_norm},
     {"embed", check_cuda_embed},
     {"sampler_step", check_cuda_sampler_step},
+    {"conv_direct", check_cuda_conv_direct},
+    {"conv_bias", check_cuda_conv_bias},
+    {"gemm_finish", check_cuda_gemm_finish},
+    {"fill", check_cuda_fill},
 };
 
 static void *host_buffers[HOST_MAX];

@@ -81,3 +81,7 @@ void check_cuda_unpatchify(cuda_check *t);
 void check_cuda_group_norm(cuda_check *t);
 void check_cuda_embed(cuda_check *t);
 void check_cuda_sampler_step(cuda_check *t);
+void check_cuda_conv_direct(cuda_check *t);
+void check_cuda_conv_bias(cuda_check *t);
+void check_cuda_gemm_finish(cuda_check *t);
+void check_cuda_fill(cuda_check *t);

@@ -27,6 +27,7 @@ struct graph;
 struct ticket {
     bool is_done;
     const graph *home;  // the capture in which it was recorded, or NULL
+    double ms;          // on the clock, when it was done
 };
 
 struct item {
@@ -75,6 +76,7 @@ static std::vector<graph *> captures;
 static uint64_t issued;
 static size_t bytes_now, bytes_peak, graph_launches;
 static unsigned allocations_left;
+static double clock_ms;
 static bool is_running;
 static char damage[200];
 static cudaError_t last_error;
@@ -216,7 +218,10 @@ static void step(lane &l)
     const item next = l.front();
     l.pop_front();
     if (next.kind == item::WORK) next.work();
-    if (next.kind == item::RECORD) next.at->is_done = true;
+    if (next.kind == item::RECORD) {
+        next.at->is_done = true;
+        next.at->ms = clock_ms;
+    }
 }
 
 // The lane to go on with, of those that can; NULL when none can.
@@ -375,6 +380,11 @@ void emulated_reset(emulated_device with)
 void emulated_set_order(emulated_order order)
 {
     device.order = order;
+}
+
+void emulated_spend(double ms)
+{
+    clock_ms += ms;
 }
 
 const char *emulated_finish(void)
@@ -660,7 +670,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event)
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
-    event->last = std::make_shared<ticket>(ticket{false, stream_of(stream)->capture});
+    event->last = std::make_shared<ticket>(ticket{false, stream_of(stream)->capture, 0});
     issue(stream, item{item::RECORD, nullptr, event->last, 0});
     return cudaSuccess;
 }
@@ -690,9 +700,11 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
     return cudaSuccess;
 }
 
-cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t, cudaEvent_t)
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t begin, cudaEvent_t end)
 {
-    *ms = 1;  // nothing takes less time than anything else here
+    if (!begin->last || !end->last) return answer(cudaErrorInvalidResourceHandle);
+    if (!begin->last->is_done || !end->last->is_done) return answer(cudaErrorNotReady);
+    *ms = (float)(end->last->ms - begin->last->ms);
     return cudaSuccess;
 }
 

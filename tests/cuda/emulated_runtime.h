@@ -45,6 +45,9 @@ void emulated_set_order(emulated_order order);
 void emulated_enqueue(cudaStream_t stream, void (*work)(void *context), const void *context,
                       size_t bytes);
 
+// For work: let so much time pass on the clock of events, which stands still otherwise.
+void emulated_spend(double ms);
+
 // Let all work run. NULL when every byte around the buffers of the device is as it was, else what
 // was written beyond.
 const char *emulated_finish(void);
