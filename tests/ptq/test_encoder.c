@@ -434,6 +434,28 @@ static void mse_is_searched_for_every_channel(void)
     }
 }
 
+static double tensor_sqnr_db(const encoding *e)
+{
+    double signal = 0;
+    for (size_t i = 0; i < N; i++) signal += e->value[i] * e->value[i];
+    return 10 * log10(signal / squared_error(e->value, N, e->scales[0], false));
+}
+
+static void gaussian_weights_have_31_5_decibels_by_max_and_no_less_by_mse(void)
+{
+    for (unsigned i = 0; i < 6; i++) {
+        encoding *e = open_encoding(dtypes[i % 3], i < 3 ? E4M3 : E4M3 MSE, 448, OCT_SNAP_NONE);
+        random_state = 7 + i % 3;
+        for (size_t k = 0; k < N; k++) put(e, k, 0.02 * gaussian());
+        run(e);
+        const double by_max =
+            squared_error(e->value, N, scale_for(largest(e->value, N), 448), false);
+        CHECK(squared_error(e->value, N, e->scales[0], false) <= by_max);
+        CHECK_NEAR(tensor_sqnr_db(e), 31.5, i < 3 ? 0.1 : 0.2);
+        close_encoding(e);
+    }
+}
+
 // Half of the numbers at a point where the scale of the largest rounds badly.
 static void mse_moves_off_a_bad_grid(void)
 {
@@ -808,6 +830,7 @@ int main(void)
     RUN(a_percentile_of_zero_gives_way_to_the_largest);
     RUN(mse_finds_the_least_error_of_its_grid);
     RUN(mse_is_searched_for_every_channel);
+    RUN(gaussian_weights_have_31_5_decibels_by_max_and_no_less_by_mse);
     RUN(mse_moves_off_a_bad_grid);
     RUN(mse_weighs_by_the_energy_of_input_channels);
     RUN(channels_weigh_by_the_energy_too);
