@@ -57,8 +57,8 @@ typedef struct oct_compared {  // a candidate
 typedef struct oct_comparison {
     oct_denoiser_facts reference;
     const char *prompts_name, *prompts_sha256;
-    const char *calibration_sha256;        // or NULL
-    const oct_device *device;              // borrowed, as all below
+    const char *calibration_sha256;  // or NULL
+    const oct_device *device;        // borrowed, as all below
     const oct_sampling_options *sampling;
     const oct_slg_options *slg;
     uint64_t seed;

@@ -137,6 +137,8 @@ int main(int argc, char **argv)
         OPT_TEXT("calibration", "FILE", &o.calibration,
                  "ranges for static inputs (default: none, FP8 weights alone)"),
         OPT_TEXT("out", "DIR", &o.out, "folder for report.html, report.json, junit.xml, images/"),
+        OPT_TEXT("sheet", "FILE", &o.sheet,
+                 "also a PNG with a row for the reference and each candidate, up to 16 prompts"),
         OPT_FLAG("reuse", &o.reuses,
                  "keep pictures of an earlier run into DIR that were made from the same"),
         OPT_LIST("compare", "PNG", &pair, "print the metrics of two pictures instead"),

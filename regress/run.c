@@ -14,6 +14,7 @@
 #include "regress/album.h"
 #include "regress/report.h"
 #include "regress/run_scores.h"
+#include "regress/sheet.h"
 #include "runtime/describe.h"
 
 // ---- Opening.
@@ -397,5 +398,8 @@ oct_status oct_regression_run(oct_regression *run, oct_err *err)
         st = run_candidate(run, i, err);
     if (!st) st = oct_regression_judge_scores(run, err);
     if (!st) st = oct_report_save(&run->comparison, run->options->out, err);
+    if (!st && run->options->sheet) {
+        st = oct_sheet_save(&run->comparison, run->options->out, run->options->sheet, err);
+    }
     return st;
 }

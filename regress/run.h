@@ -22,6 +22,7 @@ typedef struct oct_regress_options {  // as given
     uint64_t limit;
     const char *calibration;  // or NULL
     const char *out;
+    const char *sheet;  // contact sheet, or NULL
     oct_sampling_options sampling;
     oct_slg_options slg;
     oct_device_options device;

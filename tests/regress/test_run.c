@@ -222,6 +222,32 @@ static void pictures_made_from_the_same_are_kept(void)
 
 #define SCORE(id, value) "{\"id\": \"" id "\", \"metric\": \"m\", \"value\": " value "}\n"
 
+static const uint8_t *pixel(const oct_image *image, size_t x, size_t y)
+{
+    return image->rgb + 3 * (y * image->width + x);
+}
+
+static void a_contact_sheet_shows_a_row_per_candidate(void)
+{
+    oct_regress_options options = options_for("sheet");
+    oct_image sheet = {0}, picture = {0};
+
+    options.policies = both_policies();
+    options.sheet = in_scratch("sheet.png");
+    run_again(&options);
+    CHECK(oct_image_load_png(&sheet, options.sheet, NULL) == OCT_OK);
+    CHECK(oct_image_load_png(&picture, in_scratch("sheet/images/2-fp8/0001-6.png"), NULL) ==
+          OCT_OK);
+    if (test_case_failed) return;
+    CHECK(sheet.width == 4 + 2 * 36 && sheet.height == 4 + 3 * 36);
+    CHECK(pixel(&sheet, 3, 50)[0] == 255 && pixel(&sheet, 38, 50)[1] == 255);
+    for (size_t y = 0; y < 32; y++) {
+        CHECK(memcmp(pixel(&sheet, 40, 76 + y), pixel(&picture, 0, y), 3 * 32) == 0);
+    }
+    oct_image_deinit(&sheet);
+    oct_image_deinit(&picture);
+}
+
 static void scores_are_part_of_the_verdict(void)
 {
     oct_regress_options options = options_for("scored");
@@ -285,6 +311,7 @@ int main(void)
     RUN(a_file_with_the_same_weights_is_identical);
     RUN(a_broken_threshold_fails_the_run);
     RUN(pictures_made_from_the_same_are_kept);
+    RUN(a_contact_sheet_shows_a_row_per_candidate);
     RUN(scores_are_part_of_the_verdict);
     RUN(wrong_inputs_leave_no_folder);
     oct_arena_deinit(&arena);
