@@ -335,6 +335,7 @@ static oct_status finish_jobs(oct_regression *run, picture_set *set, oct_album *
     size_t n_new, last;
     const bool *is_kept = find_kept(run, set, album, &n_new, &last);
 
+    if (n_new) oct_pipeline_unload_vae(&run->reference);
     oct_status st = n_new ? oct_pipeline_load_denoiser(set->pipeline, set->plan, err)
                           : oct_album_get_executed(album, &set->executed, err);
     if (st) return st;

@@ -147,6 +147,19 @@ static void warn_if_flat(const oct_image *image, uint64_t seed)
     oct_warn("the picture of seed %" PRIu64 " is one flat colour", seed);
 }
 
+// Where a GPU has no room for the VAE beside the denoiser, they take turns.
+static oct_status decode(oct_pipeline *pipeline, oct_pipeline *decoder, const float *latent,
+                         const oct_sample_params *params, oct_image *image, oct_err *err)
+{
+    oct_status st = oct_pipeline_decode(decoder, latent, params->width, params->height, image, err);
+    if (st != OCT_ENOMEM || !decoder->device->is_gpu || !pipeline->has_mmdit) return st;
+    oct_verbose("the denoiser makes room for the VAE");
+    oct_pipeline_evict_denoiser(pipeline);
+    st = oct_pipeline_decode(decoder, latent, params->width, params->height, image, err);
+    oct_pipeline_unload_vae(decoder);
+    return st;
+}
+
 oct_status oct_render(oct_pipeline *pipeline, oct_pipeline *decoder,
                       const oct_sample_params *params, oct_executed *executed, oct_image *image,
                       oct_err *err)
@@ -155,11 +168,12 @@ oct_status oct_render(oct_pipeline *pipeline, oct_pipeline *decoder,
     float *latent = malloc(n * sizeof *latent);
     if (!latent) return oct_fail(err, OCT_ENOMEM, "out of memory for a latent of %zu numbers", n);
 
-    oct_status st = oct_pipeline_sample(pipeline, params, latent, err);
+    oct_status st = oct_pipeline_restore_denoiser(pipeline, err);
+    if (!st) st = oct_pipeline_sample(pipeline, params, latent, err);
     if (st) goto out;
     *executed = oct_pipeline_executed(pipeline);
     if (params->is_last) oct_pipeline_unload_denoiser(pipeline);
-    st = oct_pipeline_decode(decoder, latent, params->width, params->height, image, err);
+    st = decode(pipeline, decoder, latent, params, image, err);
     if (!st) warn_if_flat(image, params->seed);
 
 out:

@@ -34,10 +34,17 @@ oct_status oct_pipeline_open(oct_pipeline *pipeline, const oct_model_paths *path
 void oct_pipeline_close(oct_pipeline *pipeline)
 {
     oct_pipeline_unload_denoiser(pipeline);
-    if (pipeline->has_vae) oct_vae_deinit(&pipeline->vae);
+    oct_pipeline_unload_vae(pipeline);
     oct_denoiser_deinit(&pipeline->denoiser);
     oct_source_close(&pipeline->source);
     *pipeline = (oct_pipeline){0};
+}
+
+static void tell_peak(const oct_device *device)
+{
+    if (!device->is_gpu) return;
+    oct_verbose("peak memory on %s so far: %.2f GB", device->name,
+                (double)device->peak_bytes / 1e9);
 }
 
 oct_status oct_pipeline_encode(oct_pipeline *pipeline, const char *const *texts, size_t n,
@@ -51,8 +58,10 @@ oct_status oct_pipeline_encode(oct_pipeline *pipeline, const char *const *texts,
     const double start = oct_now_s();
     const oct_status st = oct_conditioning_encode(out, texts, n, &pipeline->source,
                                                   &pipeline->denoiser, &params, err);
-    if (!st) oct_verbose("encoded %zu texts in %.1f s", n, oct_now_s() - start);
-    return st;
+    if (st) return st;
+    oct_verbose("encoded %zu texts in %.1f s", n, oct_now_s() - start);
+    tell_peak(pipeline->device);
+    return OCT_OK;
 }
 
 oct_status oct_pipeline_load_denoiser(oct_pipeline *pipeline, const oct_plan *plan, oct_err *err)
@@ -63,8 +72,10 @@ oct_status oct_pipeline_load_denoiser(oct_pipeline *pipeline, const oct_plan *pl
                                          &pipeline->denoiser, plan, err);
     if (st) return st;
     pipeline->has_mmdit = true;
+    pipeline->plan = plan;
     oct_verbose("loaded the denoiser, %zu layers, in %.1f s", pipeline->denoiser.n_layers,
                 oct_now_s() - start);
+    tell_peak(pipeline->device);
     return OCT_OK;
 }
 
@@ -72,9 +83,28 @@ void oct_pipeline_unload_denoiser(oct_pipeline *pipeline)
 {
     if (pipeline->has_mmdit) oct_mmdit_deinit(&pipeline->mmdit);
     pipeline->has_mmdit = false;
+    pipeline->is_evicted = false;
+}
+
+void oct_pipeline_evict_denoiser(oct_pipeline *pipeline)
+{
+    oct_pipeline_unload_denoiser(pipeline);
+    pipeline->is_evicted = true;
+}
+
+oct_status oct_pipeline_restore_denoiser(oct_pipeline *pipeline, oct_err *err)
+{
+    return pipeline->is_evicted ? oct_pipeline_load_denoiser(pipeline, pipeline->plan, err)
+                                : OCT_OK;
 }
 
 // ---- Decoding.
+
+void oct_pipeline_unload_vae(oct_pipeline *pipeline)
+{
+    if (pipeline->has_vae) oct_vae_deinit(&pipeline->vae);
+    pipeline->has_vae = false;
+}
 
 static oct_status load_vae(oct_pipeline *pipeline, oct_err *err)
 {
@@ -88,8 +118,7 @@ static oct_status load_vae(oct_pipeline *pipeline, oct_err *err)
         pipeline->vae.downscale == OCT_DOWNSCALE) {
         return OCT_OK;
     }
-    oct_vae_deinit(&pipeline->vae);
-    pipeline->has_vae = false;
+    oct_pipeline_unload_vae(pipeline);
     return oct_fail(err, OCT_EUNSUPPORTED,
                     "the VAE does not read latents of %zu channels and 1/%d "
                     "of the picture's side",
@@ -117,6 +146,7 @@ oct_status oct_pipeline_decode(oct_pipeline *pipeline, const float *latent, size
     if (st) goto out;
     oct_image_from_planar(image, planar);
     oct_verbose("decoded %zux%zu pixels in %.1f s", width, height, oct_now_s() - start);
+    tell_peak(pipeline->device);
 
 out:
     free(z);

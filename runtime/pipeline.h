@@ -30,7 +30,9 @@ typedef struct oct_pipeline {
     oct_mmdit mmdit;             // loaded between load and unload
     oct_vae vae;                 // loaded by the first decode
     const char *tokenizers;      // borrowed from the paths, or NULL
+    const oct_plan *plan;        // of the denoiser as loaded last, borrowed; or NULL
     bool has_mmdit, has_vae;
+    bool is_evicted;             // the denoiser had to make room
 } oct_pipeline;
 
 oct_status oct_pipeline_open(oct_pipeline *pipeline, const oct_model_paths *paths, oct_err *err);
@@ -40,9 +42,14 @@ void oct_pipeline_close(oct_pipeline *pipeline);
 oct_status oct_pipeline_encode(oct_pipeline *pipeline, const char *const *texts, size_t n,
                                size_t t5_tokens, oct_conditioning *out, oct_err *err);
 
-// Phase 2. Load the denoiser as stored or, with a plan, quantized on the way.
+// Phase 2. Load the denoiser as stored or, with a plan, quantized on the way; the plan is borrowed
+// until the denoiser is unloaded.
 oct_status oct_pipeline_load_denoiser(oct_pipeline *pipeline, const oct_plan *plan, oct_err *err);
 void oct_pipeline_unload_denoiser(oct_pipeline *pipeline);
+
+// Unload a denoiser that will be needed again, and load it as it was if it was evicted.
+void oct_pipeline_evict_denoiser(oct_pipeline *pipeline);
+oct_status oct_pipeline_restore_denoiser(oct_pipeline *pipeline, oct_err *err);
 
 typedef struct oct_sample_params {
     const oct_conditioning *positive, *negative;  // negative: used when cfg > 1
@@ -69,9 +76,11 @@ oct_status oct_sample_check(const oct_pipeline *pipeline, const oct_sample_param
 oct_status oct_pipeline_sample(oct_pipeline *pipeline, const oct_sample_params *params,
                                float *latent, oct_err *err);
 
-// Phase 3. `image` is zeroed by the caller and owned by it.
+// Phase 3. `image` is zeroed by the caller and owned by it. The VAE stays loaded.
 oct_status oct_pipeline_decode(oct_pipeline *pipeline, const float *latent, size_t width,
                                size_t height, oct_image *image, oct_err *err);
+
+void oct_pipeline_unload_vae(oct_pipeline *pipeline);
 
 typedef struct oct_executed {  // how many of the denoiser's layers ran
     size_t f32, f16, bf16, fp8_static, fp8_weight_only;  // as what they are stored

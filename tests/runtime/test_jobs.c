@@ -132,6 +132,77 @@ static void every_job_gets_its_own_texts(void)
     oct_scratch_remove(folder);
 }
 
+// ---- A device that has no room for the VAE while the denoiser is there.
+
+static const oct_pipeline *tight_pipeline;
+static size_t tight_refusals;
+
+static oct_status tight_alloc(oct_device *device, void **p, size_t bytes, const char *what,
+                              oct_err *err)
+{
+    if (strstr(what, "VAE") && tight_pipeline->has_mmdit) {
+        tight_refusals++;
+        return oct_fail(err, OCT_ENOMEM, "out of memory for %s", what);
+    }
+    return oct_device_cpu()->ops->alloc(device, p, bytes, what, err);
+}
+
+static void render_two(oct_pipeline *pipeline, const oct_jobs *jobs, oct_image images[2])
+{
+    oct_sampling_options sampling = {.steps = 2, .cfg = 2, .width = 32, .height = 32};
+    oct_executed executed;
+
+    CHECK(oct_pipeline_load_denoiser(pipeline, NULL, NULL) == OCT_OK);
+    for (size_t i = 0; i < 2; i++) {
+        const oct_sample_params params = oct_job_params(&jobs->items[i], &sampling, NULL);
+        CHECK(oct_render(pipeline, pipeline, &params, &executed, &images[i], NULL) == OCT_OK);
+        CHECK(executed.f16 > 0 && executed.paths[OCT_PATH_F32] == executed.f16);
+    }
+}
+
+static void the_vae_and_the_denoiser_take_turns_where_room_is_tight(void)
+{
+    static oct_prompt texts[] = {{.id = "0", .text = "a fox"}, {.id = "1", .text = "a cat"}};
+    const oct_prompts set = {.items = texts, .count = 2};
+    const oct_sampling_options sampling = {.negative = "", .cfg = 2};
+    oct_device_ops ops = *oct_device_cpu()->ops;
+    oct_device tight = *oct_device_cpu();
+    char *folder = oct_scratch_make();
+    oct_arena arena = {0};
+    const char *path = oct_path_join(&arena, folder, "model");
+    const oct_fabric fabric = {
+        .out = path, .size = oct_model_size_small(1, 0), .dtype = OCT_F16, .lacks_t5 = true};
+    oct_image want[2] = {{0}}, got[2] = {{0}};
+    oct_pipeline pipeline = {0};
+    oct_jobs jobs;
+
+    CHECK(oct_fabricate(&fabric, NULL) == OCT_OK);
+    CHECK(oct_pipeline_open(&pipeline, &(oct_model_paths){.model = path}, NULL) == OCT_OK);
+    oct_jobs_init(&jobs, &set, &sampling, 0);
+    CHECK(oct_jobs_encode(&jobs, &pipeline, 4, NULL) == OCT_OK);
+    render_two(&pipeline, &jobs, want);
+    CHECK(pipeline.has_mmdit && pipeline.has_vae);
+
+    oct_pipeline_unload_denoiser(&pipeline);
+    oct_pipeline_unload_vae(&pipeline);
+    ops.alloc = tight_alloc;
+    tight.ops = &ops;
+    tight.is_gpu = true;
+    pipeline.device = &tight;
+    tight_pipeline = &pipeline;
+    render_two(&pipeline, &jobs, got);
+    CHECK(tight_refusals == 2 && pipeline.is_evicted && !pipeline.has_vae);
+    for (size_t i = 0; i < 2; i++) {
+        CHECK(memcmp(got[i].rgb, want[i].rgb, 3 * 32 * 32) == 0);
+        oct_image_deinit(&got[i]);
+        oct_image_deinit(&want[i]);
+    }
+    oct_jobs_deinit(&jobs);
+    oct_pipeline_close(&pipeline);
+    oct_arena_deinit(&arena);
+    oct_scratch_remove(folder);
+}
+
 int main(void)
 {
     RUN(a_job_has_the_first_seed_and_its_position_unless_it_has_its_own);
@@ -140,6 +211,7 @@ int main(void)
     RUN(ids_never_leave_the_folder);
     RUN(equal_names_are_refused_with_their_positions);
     RUN(every_job_gets_its_own_texts);
+    RUN(the_vae_and_the_denoiser_take_turns_where_room_is_tight);
     RUN(a_model_is_called_by_the_end_of_its_path);
     return test_end();
 }
