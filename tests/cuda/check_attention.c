@@ -170,7 +170,7 @@ void check_cuda_joint_attention(cuda_check *t)
 
     for (size_t i = 0; i < CHECK_COUNT(shape); i++) {
         for (size_t d = 0; d < CHECK_COUNT(type); d++) {
-            for (c.kind = 0; c.kind < KINDS; c.kind++, count++) {
+            for (c.kind = (i + d) % 2; c.kind < KINDS; c.kind += 2, count++) {  // half of them
                 c.heads = shape[i].heads;
                 c.image = shape[i].image;
                 c.text = shape[i].text;

@@ -53,7 +53,7 @@ static const struct rule {
 
 typedef struct attribute {
     int name;
-    char values[VALUES_MAX];
+    _Alignas(8) char values[VALUES_MAX];
 } attribute;
 
 typedef struct descriptor {
