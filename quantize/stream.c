@@ -14,10 +14,11 @@
 #include "ptq/encoder.h"
 
 #define CHUNK OCT_DIGEST_CHUNK
+#define CHUNKS_WAITING 4  // to be written, beside one in each thread's hands
 #define HELD_ALIGN ((uint64_t)4096)
 
 // In the order of a tensor's life; tasks of later stages are taken first.
-typedef enum stage { WAITING, READING, SCANNING, SETTLING, EMITTING, DONE } stage;
+typedef enum stage { WAITING, READING, SCANNING, SETTLING, EMITTING, WRITING, DONE } stage;
 
 typedef struct tensor_job {  // one source tensor and all that is made from it
     const oct_source_tensor *source;
@@ -25,11 +26,20 @@ typedef struct tensor_job {  // one source tensor and all that is made from it
     size_t n_data, n_scales;                // more than one where a tensor is split
     stage stage;
     uint64_t n_tasks, next_task, tasks_left;     // of the stage
+    uint64_t n_unwritten;                        // chunks that are filled
     oct_xxh128 *read_digests, *written_digests;  // one per chunk; of `data`, when held
     oct_encoder *encoder;                        // CODES, from READING to DONE
     uint64_t grain;
     uint8_t *held;
 } tensor_job;
+
+typedef struct chunk {  // of one output, from where it is filled until it is written
+    uint8_t *memory;    // [stream.chunk_bytes]
+    tensor_job *job;
+    const oct_out_tensor *out;
+    uint64_t at, bytes;
+    const uint8_t *data;  // in memory
+} chunk;
 
 typedef struct stream {
     const oct_stream_params *params;
@@ -38,11 +48,13 @@ typedef struct stream {
     tensor_job *jobs;            // in the order of the source's files
     size_t n_jobs, first, next;  // those in work are among [first, next)
     uint8_t *region;             // where tensors are held
-    uint64_t region_bytes, buffer_bytes;
+    uint64_t region_bytes, chunk_bytes;
+    size_t n_chunks, n_free, n_filled, first_filled;
+    chunk *chunks, **free_chunks, **filled;  // [n_chunks]; filled is a ring
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    size_t n_allowed;                 // jobs before the first that failed, or all
-    size_t n_emitting, emitting_max;  // threads in that stage; more only for want of other work
+    size_t n_allowed;               // jobs before the first that failed, or all
+    size_t n_writing, writing_max;  // threads
     oct_status status;
     oct_err err;
 } stream;
@@ -51,6 +63,7 @@ typedef struct task {
     tensor_job *job;
     stage stage;
     uint64_t index;
+    chunk *chunk;  // to fill, or to write
 } task;
 
 static uint64_t at_most(uint64_t value, uint64_t most)
@@ -162,8 +175,8 @@ static oct_status reserve_memory(stream *s, oct_err *err)
         const uint64_t columns = s->jobs[i].data[0]->decision->layer->in_features;
         if (columns > row_bytes) row_bytes = columns;
     }
-    // A chunk of codes, and the rest of the rows at both ends: see emit_chunk().
-    s->buffer_bytes = CHUNK + 2 * row_bytes;
+    // A chunk of codes, and the rest of the rows at both ends: see fill_chunk().
+    s->chunk_bytes = CHUNK + 2 * row_bytes;
     s->region = mmap(NULL, s->region_bytes, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (s->region == MAP_FAILED) {
@@ -198,8 +211,8 @@ static uint8_t *find_room(const stream *s, uint64_t bytes)
 
 // ---- Tasks. Each is one thread's; what they share is the job's and needs no lock.
 
-static oct_status write_chunk(const stream *s, const oct_out_tensor *out, uint64_t at,
-                              const void *data, uint64_t bytes, oct_err *err)
+static oct_status write_out(const stream *s, const oct_out_tensor *out, uint64_t at,
+                            const void *data, uint64_t bytes, oct_err *err)
 {
     return oct_st_writer_write(writer_of(s, out), slot_of(s, out), at, data, bytes, err);
 }
@@ -209,17 +222,17 @@ static bool is_scanned_when_read(const tensor_job *job)
     return CHUNK / element_bytes(job) % job->grain == 0;
 }
 
-static oct_status read_chunk(stream *s, tensor_job *job, uint64_t index, uint8_t *buffer,
-                             oct_err *err)
+// Into the held tensor, or what is only copied into a chunk.
+static oct_status read_chunk(stream *s, tensor_job *job, uint64_t index, chunk *copy, oct_err *err)
 {
     const uint64_t at = index * CHUNK, bytes = at_most(job->source->bytes - at, CHUNK);
-    uint8_t *data = job->held ? job->held + at : buffer;
+    uint8_t *data = job->held ? job->held + at : copy->memory;
 
     const oct_status st = oct_source_read_range(job->source, at, bytes, data, err);
     if (st) return st;
     job->read_digests[index] = oct_xxh128_of(data, bytes);
     oct_progress_add(s->params->progress, bytes);
-    if (!job->held) return write_chunk(s, job->data[0], at, data, bytes, err);
+    if (copy) *copy = (chunk){copy->memory, job, job->data[0], at, bytes, data};
     if (is_encoded(job) && is_scanned_when_read(job)) {
         oct_encoder_scan(job->encoder, data, at / element_bytes(job), bytes / element_bytes(job));
     }
@@ -255,7 +268,7 @@ static oct_status write_scale(const stream *s, const tensor_job *job, const oct_
     }
     oct_out_scales(out, scales, data);
     *output_digest(s, out) = oct_digest_of_data(data, slot->bytes);
-    const oct_status st = write_chunk(s, out, 0, data, slot->bytes, err);
+    const oct_status st = write_out(s, out, 0, data, slot->bytes, err);
     free(data);
     return st;
 }
@@ -290,8 +303,7 @@ static uint64_t chunk_count(const stream *s, const oct_out_tensor *out)
 }
 
 // A chunk of one output of a held tensor. It wraps around at most once, between two rows.
-static oct_status emit_chunk(stream *s, tensor_job *job, uint64_t index, uint8_t *buffer,
-                             oct_err *err)
+static void fill_chunk(const stream *s, tensor_job *job, uint64_t index, chunk *filled)
 {
     const oct_out_tensor **out = job->data;
     const uint64_t digest = index, size = is_encoded(job) ? 1 : element_bytes(job);
@@ -303,24 +315,27 @@ static oct_status emit_chunk(stream *s, tensor_job *job, uint64_t index, uint8_t
     const uint64_t first = ((*out)->first_row * columns + at / size) % n_all;
     const uint64_t n_here = at_most(n, n_all - first);
 
-    uint8_t *data = put_elements(job, first, n_here, buffer);
+    uint8_t *data = put_elements(job, first, n_here, filled->memory);
     if (n_here < n) put_elements(job, 0, n - n_here, data + n_here * size);
     job->written_digests[digest] = oct_xxh128_of(data, bytes);
-    return write_chunk(s, *out, at, data, bytes, err);
+    *filled = (chunk){filled->memory, job, *out, at, bytes, data};
 }
 
-static oct_status run_task(stream *s, const task *t, uint8_t *buffer, oct_err *err)
+static oct_status run_task(stream *s, const task *t, oct_err *err)
 {
     switch (t->stage) {
     case READING:
-        return read_chunk(s, t->job, t->index, buffer, err);
+        return read_chunk(s, t->job, t->index, t->chunk, err);
     case SCANNING:
         scan_chunk(t->job, t->index);
         return OCT_OK;
     case SETTLING:
         return settle(s, t->job, err);
     case EMITTING:
-        return emit_chunk(s, t->job, t->index, buffer, err);
+        fill_chunk(s, t->job, t->index, t->chunk);
+        return OCT_OK;
+    case WRITING:
+        return write_out(s, t->chunk->out, t->chunk->at, t->chunk->data, t->chunk->bytes, err);
     default:
         return OCT_OK;
     }
@@ -368,14 +383,19 @@ static void end_job(stream *s, tensor_job *job)
     }
     oct_encoder_end(job->encoder);
     job->encoder = NULL;
-    job->held = NULL;
+}
+
+static bool is_stage_over(const tensor_job *job)
+{
+    return job->tasks_left == 0 && (job->stage != WRITING || job->n_unwritten == 0);
 }
 
 // Go on to the next stage that has tasks.
 static void advance(stream *s, tensor_job *job)
 {
-    while (job->stage != DONE && job->tasks_left == 0) {
+    while (job->stage != DONE && is_stage_over(job)) {
         job->stage++;
+        if (job->stage == WRITING) job->held = NULL;
         job->next_task = 0;
         job->n_tasks = job->tasks_left = task_count(s, job, job->stage);
     }
@@ -407,14 +427,39 @@ static bool begin_job(stream *s, oct_status *st, oct_err *err)
     return true;
 }
 
+// What a task of the stage fills, if anything.
+static bool needs_chunk(const tensor_job *job, stage of)
+{
+    return of == EMITTING || (of == READING && !is_held(job));
+}
+
 static bool take_of_stage(stream *s, stage wanted, task *t)
 {
     for (size_t i = s->first; i < at_most(s->next, s->n_allowed); i++) {
         tensor_job *job = &s->jobs[i];
-        if (job->stage == wanted && job->next_task < job->n_tasks) {
-            *t = (task){job, wanted, job->next_task++};
+        if (job->stage != wanted || job->next_task == job->n_tasks) continue;
+        const bool fills = needs_chunk(job, wanted);
+        if (fills && s->n_free == 0) continue;
+        chunk *to_fill = fills ? s->free_chunks[--s->n_free] : NULL;
+        *t = (task){job, wanted, job->next_task++, to_fill};
+        return true;
+    }
+    return false;
+}
+
+// Those of tensors behind one that failed are forgotten.
+static bool take_write(stream *s, task *t)
+{
+    while (s->n_filled && s->n_writing < s->writing_max) {
+        chunk *oldest = s->filled[s->first_filled];
+        s->first_filled = (s->first_filled + 1) % s->n_chunks;
+        s->n_filled--;
+        if ((size_t)(oldest->job - s->jobs) < s->n_allowed) {
+            *t = (task){oldest->job, WRITING, 0, oldest};
+            s->n_writing++;
             return true;
         }
+        s->free_chunks[s->n_free++] = oldest;
     }
     return false;
 }
@@ -436,8 +481,8 @@ static bool is_finished(const stream *s)
 static bool take_task(stream *s, task *t)
 {
     for (;;) {
-        const bool may_emit = s->n_emitting < s->emitting_max;
-        for (stage wanted = may_emit ? EMITTING : SETTLING; wanted >= READING; wanted--) {
+        if (take_write(s, t)) return true;
+        for (stage wanted = EMITTING; wanted >= READING; wanted--) {
             if (take_of_stage(s, wanted, t)) return true;
         }
         if (is_finished(s)) return false;
@@ -446,30 +491,44 @@ static bool take_task(stream *s, task *t)
         if (s->next < s->n_allowed && begin_job(s, &st, &err)) continue;
         if (st) {
             fail_job(s, s->next, st, &err);
-        } else if (!may_emit && take_of_stage(s, EMITTING, t)) {
-            return true;
         } else {
             pthread_cond_wait(&s->changed, &s->lock);
         }
     }
 }
 
-static void work(stream *s, uint8_t *buffer)
+static void end_task(stream *s, const task *t, oct_status st, const oct_err *err)
+{
+    const bool is_filled = t->chunk && t->stage != WRITING && !st;
+
+    if (st) fail_job(s, (size_t)(t->job - s->jobs), st, err);
+    if (is_filled) {
+        s->filled[(s->first_filled + s->n_filled++) % s->n_chunks] = t->chunk;
+        t->job->n_unwritten++;
+    } else if (t->chunk) {
+        s->free_chunks[s->n_free++] = t->chunk;
+    }
+    if (t->stage == WRITING) {
+        s->n_writing--;
+        t->job->n_unwritten--;
+    } else {
+        t->job->tasks_left--;
+    }
+    advance(s, t->job);
+    pthread_cond_broadcast(&s->changed);
+}
+
+static void work(stream *s)
 {
     task t;
 
     pthread_mutex_lock(&s->lock);
     while (take_task(s, &t)) {
         oct_err err = {0};
-        if (t.stage == EMITTING) s->n_emitting++;
         pthread_mutex_unlock(&s->lock);
-        const oct_status st = run_task(s, &t, buffer, &err);
+        const oct_status st = run_task(s, &t, &err);
         pthread_mutex_lock(&s->lock);
-        if (t.stage == EMITTING) s->n_emitting--;
-        if (st) fail_job(s, (size_t)(t.job - s->jobs), st, &err);
-        t.job->tasks_left--;
-        advance(s, t.job);
-        pthread_cond_broadcast(&s->changed);
+        end_task(s, &t, st, &err);
     }
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
@@ -492,7 +551,21 @@ static bool open_directly(stream *s)
     return is_direct;
 }
 
-static void work_on_all_threads(stream *s)
+static oct_status make_chunks(stream *s, size_t n, oct_err *err)
+{
+    s->chunks = oct_arena_array(&s->arena, n, sizeof *s->chunks);
+    s->free_chunks = oct_arena_array(&s->arena, n, sizeof *s->free_chunks);
+    s->filled = oct_arena_array(&s->arena, n, sizeof *s->filled);
+    for (s->n_chunks = 0; s->n_chunks < n; s->n_chunks++) {
+        chunk *new = &s->chunks[s->n_chunks];
+        new->memory = malloc(s->chunk_bytes);
+        if (!new->memory) return oct_fail(err, OCT_ENOMEM, "out of memory for a chunk");
+        s->free_chunks[s->n_free++] = new;
+    }
+    return OCT_OK;
+}
+
+static oct_status work_on_all_threads(stream *s, oct_err *err)
 {
     int n = omp_get_max_threads();
 
@@ -500,21 +573,14 @@ static void work_on_all_threads(stream *s)
     const bool is_direct = s->params->is_direct && open_directly(s);
     if (is_direct && n < OCT_STREAM_THREADS_DIRECT) n = OCT_STREAM_THREADS_DIRECT;
     // Buffered writes to one file exclude each other, and in the kernel the threads that wait for
-    // their turn spin: the others had better read.
-    s->emitting_max = is_direct ? (size_t)n : n > 2 ? 2 : 1;
+    // their turn spin: one writes, the others had better do something else.
+    s->writing_max = is_direct ? (size_t)n : 1;
+    const oct_status st = make_chunks(s, (size_t)n + CHUNKS_WAITING, err);
+    if (st) return st;
 #pragma omp parallel num_threads(n)
-    {
-        uint8_t *buffer = malloc(s->buffer_bytes);
-        if (buffer) {
-            work(s, buffer);
-        } else {
-            const oct_err err = {"out of memory for a chunk"};
-            pthread_mutex_lock(&s->lock);
-            fail_job(s, 0, OCT_ENOMEM, &err);
-            pthread_mutex_unlock(&s->lock);
-        }
-        free(buffer);
-    }
+    work(s);
+    if (s->status && err) *err = s->err;
+    return s->status;
 }
 
 static void begin_progress(stream *s)
@@ -536,7 +602,7 @@ static oct_status write_stored_scale(const stream *s, const oct_out_tensor *out,
     oct_status st = oct_out_read_scales(out, data, err);
     if (!st) {
         *output_digest(s, out) = oct_digest_of_data(data, bytes);
-        st = write_chunk(s, out, 0, data, bytes, err);
+        st = write_out(s, out, 0, data, bytes, err);
     }
     free(data);
     return st;
@@ -553,7 +619,7 @@ static oct_status write_known(stream *s, oct_err *err)
         if (out->emit == OCT_EMIT_STORED_SCALE) st = write_stored_scale(s, out, err);
         if (out->emit != OCT_EMIT_BYTES) continue;
         *output_digest(s, out) = oct_digest_of_data(out->bytes, out->n_bytes);
-        st = write_chunk(s, out, 0, out->bytes, out->n_bytes, err);
+        st = write_out(s, out, 0, out->bytes, out->n_bytes, err);
     }
     return st;
 }
@@ -574,11 +640,8 @@ oct_status oct_stream_run(const oct_stream_params *params, oct_xxh128 *source_di
     s.n_allowed = s.n_jobs;
     oct_status st = reserve_memory(&s, err);
     if (!st) st = write_known(&s, err);
-    if (!st) {
-        work_on_all_threads(&s);
-        st = s.status;
-        if (st && err) *err = s.err;
-    }
+    if (!st) st = work_on_all_threads(&s, err);
+    for (size_t i = 0; i < s.n_chunks; i++) free(s.chunks[i].memory);
     for (size_t i = 0; i < s.n_jobs; i++) oct_encoder_end(s.jobs[i].encoder);  // of failed ones
     if (s.region) munmap(s.region, s.region_bytes);
     oct_arena_deinit(&s.arena);

@@ -3,12 +3,14 @@
 // Tensors from a source to an output: each read once, held once, written once.
 //
 // Every thread takes tasks of about a mebibyte, one after the other: read a chunk of a tensor, with
-// its digest and its part of the range; settle the scales of a tensor that has been read; encode
-// and write a chunk of one that is settled. Writing goes before reading, so that what is held is
-// soon let go. Tensors to encode are held while they need it, together in at most
-// OCT_STREAM_HELD_BYTES, or one larger one alone; tensors to copy go through the threads' own
-// buffers. So reading, encoding, digests and writing overlap, memory does not grow with the model,
-// and no byte depends on the number of threads.
+// its digest and its part of the range; settle the scales of a tensor that has been read; encode a
+// chunk of one that is settled, with its digest; write a chunk. Writing goes before encoding and
+// encoding before reading, so that what is held is soon let go. Where writes to a file exclude each
+// other, in the page cache, one thread at a time writes. Tensors to encode are held until they are
+// encoded, together in at most OCT_STREAM_HELD_BYTES, or one larger one alone; what is encoded, and
+// tensors to copy, wait for their turn to be written in a few chunks. So reading, encoding, digests
+// and writing overlap, memory does not grow with the model, and no byte depends on the number of
+// threads.
 #pragma once
 
 #include <stdbool.h>
@@ -22,7 +24,7 @@
 #include "ptq/source.h"
 
 #define OCT_STREAM_HELD_BYTES ((uint64_t)144 << 20)
-#define OCT_STREAM_THREADS_MAX 32    // more do not help, and each has a buffer
+#define OCT_STREAM_THREADS_MAX 32    // more do not help, and each has a chunk
 #define OCT_STREAM_THREADS_DIRECT 4  // at least, when they wait for a disk
 
 typedef struct oct_stream_params {
@@ -32,8 +34,8 @@ typedef struct oct_stream_params {
     oct_st_writer *writers;  // begun: one per shard, or the one
     size_t n_writers;
     const size_t *writer_of;  // [outputs->n_tensors]: which writer has the tensor
-    bool is_direct;          // input and output go past the page cache: no digest reads them too
-    oct_progress *progress;  // begun here, ended by the caller; counts bytes read. Or NULL
+    bool is_direct;           // input and output go past the page cache: no digest reads them too
+    oct_progress *progress;   // begun here, ended by the caller; counts bytes read. Or NULL
 } oct_stream_params;
 
 // Write every tensor of `outputs`. source_digests: [source->n_tensors], of those that were read;
