@@ -53,9 +53,11 @@ oct_status oct_sha256_of_file(const oct_file *file, char hex[OCT_SHA256_HEX], oc
     oct_sha256 sha;
     oct_status st = OCT_OK;
     oct_sha256_begin(&sha);
+    oct_file_read_ahead(file, 0, OCT_READ_AHEAD);
     for (uint64_t at = 0; at < file->bytes && !st;) {
         const uint64_t rest = file->bytes - at;
         const size_t bytes = rest < READ_BYTES ? (size_t)rest : READ_BYTES;
+        oct_file_read_ahead(file, at + OCT_READ_AHEAD, bytes);
         st = oct_file_read(file, buffer, bytes, at, err);
         if (!st) oct_sha256_add(&sha, buffer, bytes);
         at += bytes;

@@ -193,6 +193,13 @@ void oct_file_read_directly(oct_file *file)
     file->is_direct = file->direct_fd >= 0;
 }
 
+void oct_file_read_ahead(const oct_file *file, uint64_t offset, uint64_t bytes)
+{
+    assert(file->is_open);
+    if (file->is_direct || offset >= file->bytes) return;
+    posix_fadvise(file->fd, (off_t)offset, (off_t)bytes, POSIX_FADV_WILLNEED);
+}
+
 static bool is_same_inode(const struct stat *a, const struct stat *b)
 {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;

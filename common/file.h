@@ -39,6 +39,11 @@ oct_status oct_file_read(const oct_file *file, void *buffer, uint64_t bytes, uin
 // in the cache already. Saves the copy, and the cache for others; nothing changes but the speed.
 void oct_file_read_directly(oct_file *file);
 
+// Begin to read a range into the page cache, so that the disk has work while oct_file_read() of
+// what lies before it waits. Only speed: whatever lies past the end or cannot be read is left out.
+#define OCT_READ_AHEAD ((uint64_t)16 << 20)  // as far as is worth while
+void oct_file_read_ahead(const oct_file *file, uint64_t offset, uint64_t bytes);
+
 // Fails when size, modification time or inode are no longer those of oct_file_open().
 oct_status oct_file_check_unchanged(const oct_file *file, oct_err *err);
 

@@ -86,8 +86,10 @@ static oct_status hash_range(const char *path, uint64_t from, char hex[OCT_SHA25
         chunk ? oct_file_open(&file, path, err)
               : oct_fail(err, OCT_ENOMEM, "out of memory for %" PRIu64 " bytes", READ_BYTES);
     oct_sha256_begin(&sha);
+    if (!st) oct_file_read_ahead(&file, from, OCT_READ_AHEAD);
     for (uint64_t at = from; at < file.bytes && !st;) {
         const uint64_t bytes = file.bytes - at < READ_BYTES ? file.bytes - at : READ_BYTES;
+        oct_file_read_ahead(&file, at + OCT_READ_AHEAD, bytes);
         st = oct_file_read(&file, chunk, bytes, at, err);
         if (!st) oct_sha256_add(&sha, chunk, bytes);
         at += bytes;

@@ -4,11 +4,14 @@
 #include "verify/scan.h"
 
 #include <inttypes.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/progress.h"
 #include "common/xxh3_table.h"
+
+#define THREADS_DIRECT 4  // at least, when they wait for a disk
 
 typedef struct piece {  // one chunk of one tensor
     size_t tensor;
@@ -68,6 +71,7 @@ static void count_nan(piece *p, const uint8_t *codes, oct_dtype dtype)
 static oct_status scan_piece(scan_job *job, piece *p, uint8_t *chunk, oct_err *err)
 {
     const oct_st_tensor *tensor = &job->file->tensors[p->tensor];
+    oct_file_read_ahead(&job->file->file, tensor->offset + p->from + OCT_READ_AHEAD, p->bytes);
     const oct_status st = oct_safetensors_read(job->file, tensor, p->from, p->bytes, chunk, err);
     if (st) return st;
     if (job->scan->has_digests) p->digest = oct_xxh128_of(chunk, p->bytes);
@@ -79,7 +83,9 @@ static oct_status scan_piece(scan_job *job, piece *p, uint8_t *chunk, oct_err *e
 static oct_status scan_pieces(scan_job *job, oct_err *err)
 {
     oct_status first = OCT_OK;
-#pragma omp parallel
+    int n = omp_get_max_threads();
+    if (job->file->file.is_direct && n < THREADS_DIRECT) n = THREADS_DIRECT;
+#pragma omp parallel num_threads(n)
     {
         oct_err mine = {{0}};
         uint8_t *chunk = malloc(OCT_DIGEST_CHUNK);
