@@ -152,7 +152,7 @@ static void put_torch(FILE *out, const cJSON *torch)
 
     fputs("\n## PyTorch, the same shapes\n\n", out);
     if (!torch) {
-        fputs("PyTorch was absent.\n", out);
+        fputs("Not measured: PyTorch was absent, or no time was left.\n", out);
         return;
     }
     fprintf(out, "PyTorch %s.\n\n| model | pixels | | ms |\n|---|---|---|---|\n",
