@@ -191,7 +191,7 @@ void oct_gemm_cuda_save(oct_gemm_cuda *gemm)
 
 // ---- Life.
 
-static int make_preference(oct_gemm_cuda *gemm)
+int oct_gemm_make_preference(oct_gemm_cuda *gemm)
 {
     const oct_cublaslt *library = &gemm->library;
     const uint64_t bytes = OCT_GEMM_LIBRARY_BYTES;
@@ -237,7 +237,7 @@ oct_status oct_gemm_cuda_open(oct_gemm_cuda **gemm, const oct_gemm_cuda_params *
         made->handle = NULL;
         goto out;
     }
-    st = oct_cublaslt_fail(&made->library, make_preference(made), "a preference", err);
+    st = oct_cublaslt_fail(&made->library, oct_gemm_make_preference(made), "a preference", err);
     if (st) goto out;
     open_cache(made);
 

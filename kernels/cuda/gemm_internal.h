@@ -61,3 +61,6 @@ int oct_gemm_multiply(const oct_gemm_cuda *gemm, const oct_gemm_plan *plan,
 // has run once: its kernel is loaded.
 oct_status oct_gemm_choose(oct_gemm_cuda *gemm, const oct_gemm_launch *launch,
                            oct_gemm_choice *choice, oct_err *err);
+
+// What candidates may want and do: partial sums in binary32 only. Needs no GPU.
+int oct_gemm_make_preference(oct_gemm_cuda *gemm);

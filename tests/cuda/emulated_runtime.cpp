@@ -180,6 +180,7 @@ static cudaError_t new_buffer(void **p, size_t bytes, bool on_device)
     if (b.map == MAP_FAILED) bail_out("no memory on the host");
     b.pages = b.map + page;
     b.data = b.pages + b.pages_bytes - padded(bytes);
+    madvise(b.map, b.map_bytes, MADV_HUGEPAGE);  // locking takes time by the page
     mprotect(b.pages, b.pages_bytes, PROT_READ | PROT_WRITE);
     memset(b.pages, GUARD, b.pages_bytes);
     memset(b.data, FRESH, bytes);
