@@ -52,6 +52,7 @@ void *oct_cudnn_tensor(oct_cudnn_graph *graph, int64_t id, oct_dtype dtype,
     const int64_t rows = dimensions[2] * dimensions[3];
     const int64_t strides[4] = {dimensions[1] * rows, rows, dimensions[3], 1};
     const int type = data_type(dtype);
+    const bool is_by_value = false;
     void *tensor = oct_cudnn_begin(graph, OCT_CUDNN_TENSOR_DESCRIPTOR);
 
     oct_cudnn_set(graph, tensor, OCT_CUDNN_TENSOR_DATA_TYPE, OCT_CUDNN_TYPE_DATA_TYPE, 1, &type);
@@ -60,6 +61,8 @@ void *oct_cudnn_tensor(oct_cudnn_graph *graph, int64_t id, oct_dtype dtype,
     oct_cudnn_set(graph, tensor, OCT_CUDNN_TENSOR_UNIQUE_ID, OCT_CUDNN_TYPE_INT64, 1, &id);
     oct_cudnn_set(graph, tensor, OCT_CUDNN_TENSOR_BYTE_ALIGNMENT, OCT_CUDNN_TYPE_INT64, 1,
                   &alignment);
+    oct_cudnn_set(graph, tensor, OCT_CUDNN_TENSOR_IS_BY_VALUE, OCT_CUDNN_TYPE_BOOLEAN, 1,
+                  &is_by_value);
     oct_cudnn_end(graph, tensor);
     return tensor;
 }

@@ -9,7 +9,7 @@
 
 #include "common/number.h"
 #include "kernels/cuda/sdpa.h"
-#include "tests/cuda/fake_cudnn_sdpa.h"
+#include "tests/cuda/fake_cudnn.h"
 #include "tests/test.h"
 
 #define HEADS ((size_t)2)
