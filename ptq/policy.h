@@ -30,7 +30,8 @@
 //   granularity  "tensor" (default): one scale; "channel": one per row of the weight, F32 as well;
 //                "mx": E8M0 scales over 32 elements of a row, by the rule of OCP MX 1.0
 //   scale        "max" (default): the largest magnitude gets the largest code; "mse": the scale of
-//                the least squared error, of a grid around that; "percentile": the magnitude at
+//                the least squared error, of a grid around that, where a calibration that knows the
+//                input's channels says what each column's counts; "percentile": the magnitude at
 //                "percentile" (required beside it, in (0, 100]) gets the largest code, larger ones
 //                saturate. See ptq/encoder.h for the formulas.
 //   rounding     "nearest", ties to even: the only one
