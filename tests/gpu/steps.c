@@ -178,7 +178,7 @@ static oct_status calibrate(bench *b, size_t pixels, oct_err *err)
 static oct_status open_model(bench *b, oct_err *err)
 {
     const oct_model_paths paths = {.model = b->options->model};
-    const oct_device_request request = {.name = b->options->device};
+    const oct_device_request request = {.name = b->options->device, .activation = OCT_F16};
 
     oct_status st = oct_device_open(&b->device, &request, err);
     if (!st) st = oct_pipeline_open(&b->pipeline, &paths, err);
