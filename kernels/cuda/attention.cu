@@ -53,17 +53,17 @@ __device__ static inline uint4 *values_of(uint4 *memory, unsigned stage)
     return keys_of(memory, stage) + K_CHUNKS;
 }
 
-// Rows first to first + rows of [n][64]; zeros behind the end.
+// Rows first to first + rows of [n][64]; zeros behind the end. Offsets of 32 bits save registers.
 template <typename T>
-__device__ static inline void begin_tile(uint4 *tile, const T *from, unsigned rows, size_t first,
-                                         size_t n)
+__device__ static inline void begin_tile(uint4 *tile, const T *from, unsigned rows, unsigned first,
+                                         unsigned n)
 {
 #pragma unroll
     for (unsigned i = threadIdx.x; i < rows * CHUNKS; i += BLOCK) {
         const unsigned row = i / CHUNKS, chunk = i % CHUNKS;
         const bool is_there = first + row < n;
-        const T *source = from + (is_there ? first + row : 0) * HEAD + chunk * PIECE;
-        begin_copy(chunk_of(tile, row, chunk), source, is_there);
+        const unsigned offset = (is_there ? first + row : 0) * HEAD + chunk * PIECE;
+        begin_copy(chunk_of(tile, row, chunk), from + offset, is_there);
     }
 }
 
@@ -78,7 +78,7 @@ template <typename T> struct rows {
 
     __device__ void begin(uint4 *queries, unsigned first);
     __device__ void multiply_keys(uint4 *keys);
-    __device__ void mask(size_t keys_left);
+    __device__ void mask(unsigned keys_left);
     __device__ void soften();
     __device__ void add_values(uint4 *values);
     __device__ void end(float *staged);
@@ -128,7 +128,7 @@ template <typename T> __device__ inline void rows<T>::multiply_keys(uint4 *keys)
 }
 
 // Take back the scores of keys behind the end.
-template <typename T> __device__ inline void rows<T>::mask(size_t keys_left)
+template <typename T> __device__ inline void rows<T>::mask(unsigned keys_left)
 {
     const unsigned first = threadIdx.x % 4 * 2;
 #pragma unroll
@@ -228,7 +228,7 @@ template <typename T> __device__ inline void rows<T>::end(float *staged)
 }
 
 struct queries {
-    size_t first, n;  // of a warp, and of all
+    size_t first;  // of a warp
     size_t head, heads;
 };
 
@@ -254,24 +254,25 @@ __device__ static inline void put_rows(oct_sink y, const float *staged, queries 
 
 // blockIdx.x counts tiles of queries, head by head: neighbours read the same keys.
 template <typename T>
-__global__ void __launch_bounds__(BLOCK, 2) attend(oct_joint_attention_args args, size_t n_queries)
+__global__ void __launch_bounds__(BLOCK, 2)
+    attend(oct_joint_attention_args args, unsigned n_queries)
 {
-    const size_t tiles = (n_queries + TILE_Q - 1) / TILE_Q, joint = args.joint;
-    const size_t head = blockIdx.x / tiles, first = blockIdx.x % tiles * TILE_Q;
+    const unsigned tiles = (n_queries + TILE_Q - 1) / TILE_Q, joint = (unsigned)args.joint;
+    const unsigned head = blockIdx.x / tiles, first = blockIdx.x % tiles * TILE_Q;
+    const size_t before = (size_t)head * joint * HEAD;
     const unsigned warp = threadIdx.x / LANES;
-    const T *k = (const T *)args.k + head * joint * HEAD,
-            *v = (const T *)args.v + head * joint * HEAD;
+    const T *k = (const T *)args.k + before, *v = (const T *)args.v + before;
     uint4 *memory = shared_memory();
     rows<T> mine;
 
-    begin_tile(memory, (const T *)args.q + head * joint * HEAD, TILE_Q, first, n_queries);
+    begin_tile(memory, (const T *)args.q + before, TILE_Q, first, n_queries);
     begin_tile(keys_of(memory, 0), k, TILE_K, 0, joint);
     begin_tile(values_of(memory, 0), v, TILE_K, 0, joint);
     wait_for_copies();
     __syncthreads();
     mine.begin(memory, warp * WARP_ROWS);
 
-    for (size_t at = 0; at < joint; at += TILE_K) {
+    for (unsigned at = 0; at < joint; at += TILE_K) {
         const unsigned stage = at / TILE_K % 2;
         wait_for_copies();
         __syncthreads();  // this tile is here, and all are done with the other one
@@ -286,7 +287,7 @@ __global__ void __launch_bounds__(BLOCK, 2) attend(oct_joint_attention_args args
     }
 
     float *staged = (float *)memory + warp * WARP_ROWS * STAGED;
-    const queries q = {first + warp * WARP_ROWS, n_queries, head, args.heads};
+    const queries q = {first + warp * WARP_ROWS, head, args.heads};
     __syncthreads();  // all are done with the tiles
     mine.end(staged);
     __syncwarp();
@@ -300,11 +301,12 @@ void oct_joint_attention_cuda(const oct_joint_attention_args *args, oct_stream s
     const size_t grid = divide_up(queries, TILE_Q) * args->heads;
 
     assert(args->image_tokens > 0 && args->image_tokens <= args->joint);
+    assert(args->joint <= UINT32_MAX / HEAD - TILE_K);  // offsets of 32 bits
     assert(args->dtype == OCT_F16 || args->dtype == OCT_BF16);
     check_sink(args->image);
     if (args->text.data) check_sink(args->text);
     if (args->dtype == OCT_F16)
-        launch(attend<__half>, grid, BLOCK, stream, *args, queries);
+        launch(attend<__half>, grid, BLOCK, stream, *args, (unsigned)queries);
     else
-        launch(attend<bf16>, grid, BLOCK, stream, *args, queries);
+        launch(attend<bf16>, grid, BLOCK, stream, *args, (unsigned)queries);
 }
