@@ -42,14 +42,13 @@ static oct_status fail_open(const char *path, int error, oct_err *err)
     return oct_fail(err, OCT_EIO, "'%s' cannot be opened: %s", path, strerror(error));
 }
 
-oct_status oct_file_open(oct_file *file, const char *path, oct_err *err)
+// The descriptor is the file's from now on, and closed when it is none.
+static oct_status init_file(oct_file *file, int fd, const char *path, oct_err *err)
 {
-    *file = (oct_file){0};
-    // O_NONBLOCK: a FIFO without a writer must be refused, not waited for.
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (fd < 0) return fail_open(path, errno, err);
-
     oct_status st = OCT_OK;
+
+    *file = (oct_file){0};
+    if (fd < 0) return fail_open(path, errno, err);
     if (fstat(fd, &file->stat) != 0) {
         st = fail_open(path, errno, err);
     } else if (S_ISDIR(file->stat.st_mode)) {
@@ -68,6 +67,13 @@ oct_status oct_file_open(oct_file *file, const char *path, oct_err *err)
     file->fd = fd;
     file->bytes = (uint64_t)file->stat.st_size;
     return OCT_OK;
+}
+
+oct_status oct_file_open(oct_file *file, const char *path, oct_err *err)
+{
+    // O_NONBLOCK: a FIFO without a writer must be refused, not waited for.
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    return init_file(file, fd, path, err);
 }
 
 static oct_status fail_read(const oct_file *file, uint64_t offset, ssize_t got, oct_err *err)
@@ -601,6 +607,12 @@ void oct_output_write_directly(oct_output *output)
     if (output->is_direct || is_memory(output->fd, &bytes_free)) return;
     output->direct_fd = open_direct(output->fd, O_WRONLY);
     output->is_direct = output->direct_fd >= 0;
+}
+
+oct_status oct_output_open(const oct_output *output, oct_file *file, oct_err *err)
+{
+    assert(output->is_open);
+    return init_file(file, fcntl(output->fd, F_DUPFD_CLOEXEC, 0), output->path, err);
 }
 
 oct_status oct_output_commit(oct_output *output, oct_err *err)

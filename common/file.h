@@ -94,6 +94,9 @@ oct_status oct_output_write(oct_output *output, const void *data, size_t bytes, 
 oct_status oct_output_write_at(oct_output *output, const void *data, size_t bytes, uint64_t offset,
                                oct_err *err);
 
+// Open for reading what was written so far, before it has its name: it is the same file afterwards.
+oct_status oct_output_open(const oct_output *output, oct_file *file, oct_err *err);
+
 // fsync, rename to the final name, fsync of the folder. After success the file survives power loss.
 oct_status oct_output_commit(oct_output *output, oct_err *err);
 void oct_output_abort(oct_output *output);  // remove the temporary; fine on a zeroed or committed one

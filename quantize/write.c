@@ -26,33 +26,49 @@ typedef struct write_job {
     oct_arena arena;
     oct_shards shards;
     oct_st_writer *writers;      // [shards.n], when they are begun
+    oct_file *files;             // [shards.n], when they are complete: to read them
     size_t n_committed;          // or tried
     oct_xxh128 *source_digests;  // [source->n_tensors]
     oct_xxh128 *output_digests;  // [outputs.n_tensors]
     oct_progress progress;
+    oct_written *written;
 } write_job;
 
-// The whole-file digest takes longer than the work where the CPU has no SHA instructions: it runs
-// beside it and its place in the header is filled in at the end.
+// Digests of whole files take longer than the work where the CPU has no SHA instructions. The
+// source's runs beside the work, and its place in the header is filled in at the end. Only then can
+// those of the files begin, which run while the files are flushed.
 typedef struct digest_thread {
     pthread_t thread;
     bool is_running;
-    const oct_source *source;
-    char hex[OCT_SHA256_HEX];
+    write_job *job;
+    oct_status (*run)(write_job *job, oct_err *err);
     oct_status status;
     oct_err err;
 } digest_thread;
 
+static oct_status digest_source(write_job *job, oct_err *err)
+{
+    return oct_source_sha256(job->params->source, job->written->source_sha256, err);
+}
+
+static oct_status digest_files(write_job *job, oct_err *err)
+{
+    oct_status st = OCT_OK;
+    for (size_t i = 0; i < job->shards.n && !st; i++) {
+        st = oct_sha256_of_file(&job->files[i], job->written->sha256[i], err);
+    }
+    return st;
+}
+
 static void *digest_main(void *argument)
 {
     digest_thread *digest = argument;
-    digest->status = oct_source_sha256(digest->source, digest->hex, &digest->err);
+    digest->status = digest->run(digest->job, &digest->err);
     return NULL;
 }
 
-static oct_status digest_start(digest_thread *digest, const oct_source *source, oct_err *err)
+static oct_status digest_start(digest_thread *digest, oct_err *err)
 {
-    digest->source = source;
     if (pthread_create(&digest->thread, NULL, digest_main, digest)) {
         return oct_fail(err, OCT_ENOMEM, "cannot start a thread for the digest");
     }
@@ -232,29 +248,17 @@ static oct_status remove_manifest(const char *out, oct_err *err)
     return st;
 }
 
-static oct_status digest_file(const write_job *job, size_t shard, oct_written *written,
-                              oct_err *err)
-{
-    oct_file file = {0};
-    oct_status st = oct_file_open(&file, job->shards.paths[shard], err);
-    if (st) return st;
-    written->file_bytes += file.bytes;
-    st = write_table(job, &job->writers[shard], &file, err);
-    if (!st && !job->params->no_sha256) {
-        st = oct_sha256_of_file(&file, written->sha256[shard], err);
-    }
-    oct_file_close(&file);
-    return st;
-}
-
-static oct_status write_digests(const write_job *job, oct_written *written, oct_err *err)
+static oct_status write_digests(const write_job *job, oct_err *err)
 {
     oct_status st = OCT_OK;
-    written->n_files = job->shards.n;
-    for (size_t i = 0; i < job->shards.n && !st; i++) st = digest_file(job, i, written, err);
+    job->written->n_files = job->shards.n;
+    for (size_t i = 0; i < job->shards.n && !st; i++) {
+        job->written->file_bytes += job->files[i].bytes;
+        st = write_table(job, &job->writers[i], &job->files[i], err);
+    }
     if (st) return st;
     return job->params->no_sha256 ? remove_manifest(job->params->out, err)
-                                  : write_manifest(job, written, err);
+                                  : write_manifest(job, job->written, err);
 }
 
 // An old index goes first: it must not name a mixture of old and new shards.
@@ -277,46 +281,61 @@ static void remove_shards(write_job *job)
     if (job->n_committed) remove_manifest(job->params->out, NULL);
 }
 
-static oct_status finish(write_job *job, oct_written *written, digest_thread *digest, oct_err *err)
+static oct_status finish(write_job *job, digest_thread *source, oct_err *err)
 {
     const oct_write_params *p = job->params;
+    oct_written *written = job->written;
     oct_source_denoiser_digest(p->source, job->source_digests, written->denoiser_xxh3);
     oct_status st = OCT_OK;
     if (p->plan) st = oct_plan_check_model(p->plan, written->denoiser_xxh3, err);
-    if (st) return st;
-    st = digest_join(digest, err);
-    if (st) return st;
-    memcpy(written->source_sha256, digest->hex, sizeof digest->hex);
+    if (!st) st = digest_join(source, err);
     for (size_t i = 0; i < job->shards.n && oct_metadata_has_source(p) && !st; i++) {
-        st = oct_st_writer_patch_meta(&job->writers[i], "octavo.source_sha256", digest->hex, err);
+        st = oct_st_writer_patch_meta(&job->writers[i], "octavo.source_sha256",
+                                      written->source_sha256, err);
     }
     for (size_t i = 0; i < p->source->checkpoint.n_files && !st; i++) {
         st = oct_file_check_unchanged(&p->source->checkpoint.files[i].file, err);
     }
-    return st ? st : commit(job, err);
+    job->files = oct_arena_array(&job->arena, job->shards.n, sizeof *job->files);
+    for (size_t i = 0; i < job->shards.n && !st; i++) {
+        st = oct_output_open(&job->writers[i].output, &job->files[i], err);
+    }
+    return st;
+}
+
+static void deinit(write_job *job)
+{
+    for (size_t i = 0; job->files && i < job->shards.n; i++) oct_file_close(&job->files[i]);
+    for (size_t i = 0; job->writers && i < job->shards.n; i++) {
+        oct_st_writer_deinit(&job->writers[i]);
+    }
+    oct_outputs_deinit(&job->outputs);
+    oct_arena_deinit(&job->arena);
 }
 
 oct_status oct_write_checkpoint(oct_written *written, const oct_write_params *params, oct_err *err)
 {
-    write_job job = {.params = params};
-    digest_thread digest = {0};
+    write_job job = {.params = params, .written = written};
+    digest_thread source = {.job = &job, .run = digest_source};
+    digest_thread files = {.job = &job, .run = digest_files};
     *written = (oct_written){0};
 
     oct_status st = begin(&job, err);
-    if (!st && oct_metadata_has_source(params)) st = digest_start(&digest, params->source, err);
+    if (!st && oct_metadata_has_source(params)) st = digest_start(&source, err);
     if (!st) st = write_tensors(&job, err);
     written->source_bytes = job.progress.done;
-    if (!st) st = finish(&job, written, &digest, err);
+    if (!st) st = finish(&job, &source, err);
+    digest_join(&source, NULL);
+    if (!st && !params->no_sha256) st = digest_start(&files, err);
+    if (!st) st = commit(&job, err);
     oct_progress_end(&job.progress);
-    digest_join(&digest, NULL);
-    if (!st) st = write_digests(&job, written, err);
+    const oct_status digested = digest_join(&files, st ? NULL : err);
+    if (!st) st = digested;
+    if (!st) st = write_digests(&job, err);
     if (!st && job.shards.n > 1) {
         st = oct_shards_write_index(&job.shards, &job.outputs, err);
     }
     if (st && job.shards.n > 1) remove_shards(&job);
-
-    for (size_t i = 0; job.writers && i < job.shards.n; i++) oct_st_writer_deinit(&job.writers[i]);
-    oct_outputs_deinit(&job.outputs);
-    oct_arena_deinit(&job.arena);
+    deinit(&job);
     return st;
 }
