@@ -201,6 +201,31 @@ static void other_sinks_are_filled_from_the_workspace(void)
     oct_attention_cuda_close(attention);
 }
 
+// The types agree, but somebody watches, or the rows of the text lie elsewhere.
+static void sinks_of_the_same_type_may_still_need_the_workspace(void)
+{
+    static _Alignas(16) uint16_t elsewhere[TEXT * WIDTH];
+    oct_attention_cuda *attention = NULL;
+    reset();
+    run_own(true);
+    attention = open_for(90);
+    for (int which = 0; which < 3; which++) {
+        oct_joint_attention_args args = new_args(true);
+        uint32_t peak = 0;
+        size_t bytes = 0;
+        if (which == 0) args.image.peak = &peak;
+        if (which == 1) args.text.peak = &peak;
+        if (which == 2) args.text.data = elsewhere;
+        CHECK(oct_attention_cuda_plan(attention, &args, &bytes, NULL) == OCT_OK);
+        CHECK(bytes == 1024 + sizeof out);
+        CHECK(oct_attention_cuda_run(attention, &args, workspace, NULL, NULL) == OCT_OK);
+        CHECK(count_far(out, own, IMAGE * WIDTH) == 0);
+        CHECK(count_far(args.text.data, own + IMAGE * WIDTH, TEXT * WIDTH) == 0);
+        CHECK((peak > 0) == (which < 2));
+    }
+    oct_attention_cuda_close(attention);
+}
+
 static void engines_that_refuse_are_passed_over(void)
 {
     oct_joint_attention_args args = new_args(true);
@@ -298,6 +323,7 @@ int main(int argc, char **argv)
     RUN(both_streams_in_one_array_are_written_by_the_library);
     RUN(a_dropped_text_asks_nothing);
     RUN(other_sinks_are_filled_from_the_workspace);
+    RUN(sinks_of_the_same_type_may_still_need_the_workspace);
     RUN(engines_that_refuse_are_passed_over);
     RUN(a_shape_is_planned_once);
     RUN(a_launch_that_is_refused_is_an_error);
