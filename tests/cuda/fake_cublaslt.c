@@ -13,7 +13,7 @@
 #include "tests/cuda/emulated_runtime.h"
 
 #define MAGIC 0x6f6374617661UL
-#define WORKSPACE_STEP ((size_t)65536)  // algorithm i wants i of these
+#define WORKSPACE_STEP ((size_t)65536)  // algorithm i wants i + 1 of these
 #define UNSET (-1)
 
 typedef struct layout {
@@ -281,8 +281,7 @@ static uint64_t identify(const desc *d, const operands *o)
                               (uint64_t)o->d->dtype,
                               (uint64_t)d->epilogue,
                               (uint64_t)d->mode_a,
-                              (uint64_t)d->compute_type,
-                              cublasLtGetVersion()};
+                              (uint64_t)d->compute_type};
     uint64_t hash = MAGIC;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         hash = (hash ^ parts[i]) * 0x100000001b3UL;
@@ -317,9 +316,9 @@ int cublasLtMatmulAlgoGetHeuristic(void *handle, void *object, void *a, void *b,
     if (status) return status;
     if (state.refuses_all) return OCT_LT_NOT_SUPPORTED;
     for (uint64_t i = 0; i < FAKE_ALGORITHMS && (int)i < wanted; i++) {
-        if (i * WORKSPACE_STEP > w->workspace_bytes) continue;
+        if ((i + 1) * WORKSPACE_STEP > w->workspace_bytes) continue;
         candidates[(*found)++] = (oct_lt_candidate){.algorithm = make_algorithm(p, &o, i),
-                                                    .workspace_bytes = i * WORKSPACE_STEP};
+                                                    .workspace_bytes = (i + 1) * WORKSPACE_STEP};
     }
     return OCT_LT_SUCCESS;
 }
@@ -334,7 +333,7 @@ int cublasLtMatmulAlgoCheck(void *handle, void *object, void *a, void *b, void *
     if (status) return status;
     if (!is_algorithm(algorithm, object, &o)) return OCT_LT_NOT_SUPPORTED;
     *candidate = (oct_lt_candidate){.algorithm = *algorithm,
-                                    .workspace_bytes = algorithm->data[1] * WORKSPACE_STEP};
+                                    .workspace_bytes = (algorithm->data[1] + 1) * WORKSPACE_STEP};
     return OCT_LT_SUCCESS;
 }
 
@@ -391,7 +390,7 @@ static void multiply(void *context)
     const bool is_a = p->desc.trans_a == OCT_LT_OP_T, is_b = p->desc.trans_b == OCT_LT_OP_T;
     const uint64_t depth = is_a ? p->a.rows : p->a.cols;
 
-    memset(p->workspace, 0xff, p->algorithm * WORKSPACE_STEP);
+    memset(p->workspace, 0xff, (p->algorithm + 1) * WORKSPACE_STEP);
     for (uint64_t col = 0; col < p->d.cols; col++) {
         for (uint64_t row = 0; row < p->d.rows; row++) {
             double sum = 0;
@@ -414,7 +413,7 @@ static int judge_launch(const product *p, const operands *o, const oct_lt_algori
 
     if (status) return status;
     if (!is_algorithm(algorithm, &p->desc, o)) return OCT_LT_INVALID_VALUE;
-    if (p->algorithm * WORKSPACE_STEP > workspace_bytes || !is_aligned(p->workspace, 256))
+    if ((p->algorithm + 1) * WORKSPACE_STEP > workspace_bytes || !is_aligned(p->workspace, 256))
         return OCT_LT_INVALID_VALUE;
     if (is_outer && (!p->desc.scale_a || !p->desc.scale_b)) return OCT_LT_INVALID_VALUE;
     if (!is_aligned(p->desc.scale_a, 4) || !is_aligned(p->desc.scale_b, 4))
