@@ -13,6 +13,7 @@
 #include "common/file.h"
 #include "common/number.h"
 #include "kernels/cuda/cuda_kernels.h"
+#include "tests/gpu/prepare.h"
 
 #define POOL ((size_t)64 << 20)
 #define TINY_POOL ((size_t)1 << 18)
@@ -196,7 +197,7 @@ static oct_status measure(bool is_tiny, const char *out, oct_err *err)
             is_tiny ? sizeof tiny_models / sizeof *tiny_models : sizeof models / sizeof *models,
     };
 
-    rates_prepare();
+    bench_gpu_prepare();
     open_gpu(&r);
     rates_copy(&r);
     oct_status st = rates_gemm(&r, err);

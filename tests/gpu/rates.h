@@ -47,9 +47,6 @@ typedef struct rates {
     size_t workspace_bytes;
 } rates;
 
-// Before CUDA is called: rates_on_gpu.c, or rates_emulated.c.
-void rates_prepare(void);
-
 // The end of the program: what CUDA says, where it is not success.
 void rates_must(cudaError_t error, const char *what);
 

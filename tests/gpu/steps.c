@@ -20,6 +20,7 @@
 #include "common/json.h"
 #include "common/number.h"
 #include "runtime/pipeline.h"
+#include "tests/gpu/prepare.h"
 #include "tests/gpu/work.h"
 
 #define STEPS_MAX 64
@@ -271,6 +272,8 @@ static oct_status measure_policy(bench *b, const char *name, oct_err *err)
 static oct_status measure(const options *o, oct_err *err)
 {
     bench b = {.options = o};
+
+    bench_gpu_prepare();
     cJSON *root = cJSON_CreateObject();
     cJSON *device = cJSON_AddStringToObject(root, "device", "");
     cJSON *variant;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/cuda/emulated_runtime.h"
-#include "tests/gpu/rates.h"
+#include "tests/gpu/prepare.h"
 
-void rates_prepare(void)
+#include "tests/cuda/emulated_runtime.h"
+
+void bench_gpu_prepare(void)
 {
     emulated_reset(
         (emulated_device){.n_devices = 1, .major = 9, .minor = 0, .bytes = (size_t)256 << 20});
