@@ -44,10 +44,13 @@ typedef struct way {  // to make a latent
     int only;      // layer that is FP8, counted from 1; 0: all
 } way;
 
-static const char *model_path(void)
+// Of the model, or of what lies beside it. Valid until the fourth call from here.
+static const char *path_of(const char *suffix)
 {
-    static char path[512];
-    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    static char paths[4][512];
+    static unsigned next;
+    char *path = paths[next++ % 4];
+    snprintf(path, sizeof paths[0], "%s/model.safetensors%s", folder, suffix);
     return path;
 }
 
@@ -72,20 +75,14 @@ static void keep_others(oct_plan *plan, int only)
     }
 }
 
-static oct_status load(oct_pipeline *pipeline, const way *w, oct_err *err)
+static oct_status make_plan(oct_plan *plan, const oct_pipeline *pipeline, const way *w,
+                            oct_policy *policy, oct_err *err)
 {
-    oct_policy policy = {0};
-    oct_plan plan = {0};
-
-    if (!w->is_fp8) return oct_pipeline_load_denoiser(pipeline, NULL, err);
-    oct_status st = oct_policy_load(&policy, "all", err);
-    const oct_plan_params how = {.policy = &policy, .qmax = 448};
-    if (!st) st = oct_plan_init(&plan, &pipeline->denoiser, &how, err);
-    if (!st && w->is_static) set_ranges(&plan);
-    if (!st && w->only) keep_others(&plan, w->only);
-    if (!st) st = oct_pipeline_load_denoiser(pipeline, &plan, err);
-    oct_plan_deinit(&plan);
-    oct_policy_deinit(&policy);
+    oct_status st = oct_policy_load(policy, "all", err);
+    const oct_plan_params how = {.policy = policy, .qmax = 448};
+    if (!st) st = oct_plan_init(plan, &pipeline->denoiser, &how, err);
+    if (!st && w->is_static) set_ranges(plan);
+    if (!st && w->only) keep_others(plan, w->only);
     return st;
 }
 
@@ -110,38 +107,68 @@ static oct_sample_params params_of(const way *w)
     };
 }
 
-// What ran, by path.
-static oct_executed sample(const way *w, float *latent)
+static oct_device *open_device(const way *w)
 {
     const oct_device_request request = {
         .name = "cuda", .is_low_vram = w->is_low_vram, .activation = w->activation};
+
+    if (!w->sm) return oct_device_cpu();
+    oct_device *gpu = gpu_open(w->sm, &request);
+    emulated_set_order(w->order);
+    return gpu;
+}
+
+static void close_device(oct_device *device)
+{
+    if (device->is_gpu) gpu_close(device);
+}
+
+static oct_status open_model(oct_pipeline *pipeline, oct_device *device, oct_err *err)
+{
+    const oct_model_paths paths = {.model = path_of(""), .tokenizers = path_of(".tokenizers")};
+    const oct_status st = oct_pipeline_open(pipeline, &paths, err);
+    pipeline->device = device;
+    return st;
+}
+
+// What ran, by path.
+static oct_executed sample(const way *w, float *latent)
+{
     const oct_sample_params params = params_of(w);
-    oct_device *gpu = w->sm ? gpu_open(w->sm, &request) : NULL;
+    oct_device *device = open_device(w);
     oct_pipeline pipeline = {0};
+    oct_policy policy = {0};
+    oct_plan plan = {0};
     oct_executed executed = {0};
     oct_err err = {0};
 
-    if (gpu) emulated_set_order(w->order);
-    oct_status st = oct_pipeline_open(&pipeline, &(oct_model_paths){.model = model_path()}, &err);
-    if (gpu) pipeline.device = gpu;
-    if (!st) st = load(&pipeline, w, &err);
+    oct_status st = open_model(&pipeline, device, &err);
+    if (!st && w->is_fp8) st = make_plan(&plan, &pipeline, w, &policy, &err);
+    if (!st) st = oct_pipeline_load_denoiser(&pipeline, w->is_fp8 ? &plan : NULL, &err);
     if (!st) st = oct_pipeline_sample(&pipeline, &params, latent, &err);
     CHECK_TEXT(err.text, "");
     if (!st) executed = oct_pipeline_executed(&pipeline);
     oct_pipeline_close(&pipeline);
-    if (gpu) gpu_close(gpu);
+    oct_plan_deinit(&plan);
+    oct_policy_deinit(&policy);
+    close_device(device);
     return executed;
 }
 
 // Root of the mean square, relative to that of `want`.
-static double off(const float *got, const float *want)
+static double off_by(const float *got, const float *want, size_t n)
 {
     double error = 0, square = 0;
-    for (size_t i = 0; i < LATENT; i++) {
+    for (size_t i = 0; i < n; i++) {
         error += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
         square += (double)want[i] * want[i];
     }
     return sqrt(error / square);
+}
+
+static double off(const float *got, const float *want)
+{
+    return off_by(got, want, LATENT);
 }
 
 static bool is_same(const float *a, const float *b)
@@ -204,7 +231,7 @@ static void streamed_blocks_give_the_same_bits(void)
     }
 }
 
-static void single_layers_in_fp8_agrees_with_the_cpu(void)
+static void single_layers_in_fp8_agree_with_the_cpu(void)
 {
     static float exact[LATENT], want[LATENT], got[LATENT];
     way w = {.steps = 1};
@@ -269,7 +296,7 @@ static void observers_see_the_ranges_of_the_cpu(void)
     oct_observer want, got;
     oct_pipeline pipeline = {0};
 
-    CHECK(!oct_pipeline_open(&pipeline, &(oct_model_paths){.model = model_path()}, NULL));
+    CHECK(!open_model(&pipeline, oct_device_cpu(), NULL));
     n_layers = pipeline.denoiser.n_layers;
     oct_pipeline_close(&pipeline);
     oct_observer_init(&want, n_layers, STEPS);
@@ -287,12 +314,74 @@ static void observers_see_the_ranges_of_the_cpu(void)
     oct_observer_deinit(&got);
 }
 
+static void encode(const way *w, oct_conditioning *out)
+{
+    static const char *const text = "a red cube on a table";
+    oct_device *device = open_device(w);
+    oct_pipeline pipeline = {0};
+    oct_err err = {0};
+
+    oct_status st = open_model(&pipeline, device, &err);
+    if (!st) st = oct_pipeline_encode(&pipeline, &text, 1, 16, out, &err);
+    CHECK_TEXT(err.text, "");
+    oct_pipeline_close(&pipeline);
+    close_device(device);
+}
+
+static void texts_are_encoded_as_on_the_cpu(void)
+{
+    oct_conditioning want = {0}, got = {0};
+
+    encode(&(way){0}, &want);
+    for (int i = 0; i < 2; i++) {
+        encode(&(way){.sm = 90, .order = EMULATED_LAST_STREAM_FIRST, .is_low_vram = i == 1}, &got);
+        CHECK(got.tokens == want.tokens && got.width == want.width);
+        const double context = off_by(got.context, want.context, want.tokens * want.width);
+        const double sum = off_by(got.pooled, want.pooled, want.pooled_width);
+        printf("# %.2g off, the pooled %.2g\n", context, sum);
+        CHECK(context < F16_OFF && sum < F16_OFF);
+        oct_conditioning_deinit(&got);
+    }
+    oct_conditioning_deinit(&want);
+}
+
+static void decode(const way *w, const float *latent, oct_image *image)
+{
+    oct_device *device = open_device(w);
+    oct_pipeline pipeline = {0};
+    oct_err err = {0};
+
+    oct_status st = open_model(&pipeline, device, &err);
+    if (!st) st = oct_pipeline_decode(&pipeline, latent, WIDTH, HEIGHT, image, &err);
+    CHECK_TEXT(err.text, "");
+    oct_pipeline_close(&pipeline);
+    close_device(device);
+}
+
+static void pictures_are_decoded_as_on_the_cpu(void)
+{
+    oct_image want = {0}, got = {0};
+    int most = 0;
+
+    const float *latent = numbers(3, LATENT, 2);
+    decode(&(way){0}, latent, &want);
+    decode(&(way){.sm = 90, .order = EMULATED_LAST_STREAM_FIRST}, latent, &got);
+    for (size_t i = 0; want.rgb && got.rgb && i < 3 * WIDTH * HEIGHT; i++) {
+        const int difference = abs(got.rgb[i] - want.rgb[i]);
+        if (difference > most) most = difference;
+    }
+    printf("# at most %d levels off\n", most);
+    CHECK(got.rgb && want.rgb && most <= 2);
+    oct_image_deinit(&want);
+    oct_image_deinit(&got);
+}
+
 int main(int argc, char **argv)
 {
     gpu_init(argc, argv);
     folder = oct_scratch_make();
-    const oct_fabric fabric = {.out = model_path(),
-                               .layout = OCT_FABRIC_SINGLE,
+    const oct_fabric fabric = {.out = path_of(""),
+                               .layout = OCT_FABRIC_ALL_IN_ONE,
                                .size = oct_model_size_small(2, 1),
                                .dtype = OCT_F16};
     if (oct_fabricate(&fabric, NULL)) return 1;
@@ -306,9 +395,11 @@ int main(int argc, char **argv)
     RUN(bf16_agrees_with_the_cpu);
     RUN(one_gpu_gives_one_result_in_every_order_of_its_streams);
     RUN(streamed_blocks_give_the_same_bits);
-    RUN(single_layers_in_fp8_agrees_with_the_cpu);
+    RUN(single_layers_in_fp8_agree_with_the_cpu);
     RUN(all_layers_in_fp8_cost_what_they_cost_on_the_cpu);
     RUN(without_fp8_hardware_the_weights_are_widened);
+    RUN(texts_are_encoded_as_on_the_cpu);
+    RUN(pictures_are_decoded_as_on_the_cpu);
     free(ranges);
     oct_scratch_remove(folder);
     return test_end();
