@@ -229,6 +229,41 @@ static void the_final_name_appears_only_when_complete(void)
     unlink(path);
 }
 
+static void an_output_is_read_before_and_after_it_has_its_name(void)
+{
+    const char *path = in_folder("read");
+    oct_output output = {0};
+    oct_file file = {0};
+    char text[6] = "";
+
+    CHECK(oct_output_begin(&output, path, &err) == OCT_OK);
+    CHECK(oct_output_write(&output, "early", 5, &err) == OCT_OK);
+    CHECK(oct_output_open(&output, &file, &err) == OCT_OK);
+    CHECK(file.bytes == 5 && !strcmp(file.path, path));
+    CHECK(oct_file_read(&file, text, 5, 0, &err) == OCT_OK && !strcmp(text, "early"));
+    CHECK(oct_output_write_at(&output, "later", 5, 0, &err) == OCT_OK);
+    CHECK(oct_output_commit(&output, &err) == OCT_OK);
+    CHECK(oct_file_read(&file, text, 5, 0, &err) == OCT_OK && !strcmp(text, "later"));
+    oct_file_close(&file);
+    unlink(path);
+}
+
+static void reading_ahead_is_fine_anywhere(void)
+{
+    const char *path = in_folder("ahead");
+    oct_file file = {0};
+    char text[4] = "";
+
+    put(path, "abc");
+    CHECK(oct_file_open(&file, path, &err) == OCT_OK);
+    oct_file_read_ahead(&file, 0, OCT_READ_AHEAD);
+    oct_file_read_ahead(&file, 3, OCT_READ_AHEAD);
+    oct_file_read_ahead(&file, UINT64_MAX, UINT64_MAX);
+    CHECK(oct_file_read(&file, text, 3, 0, &err) == OCT_OK && !strcmp(text, "abc"));
+    oct_file_close(&file);
+    unlink(path);
+}
+
 static void an_aborted_output_leaves_nothing(void)
 {
     oct_output output = {0};
@@ -474,6 +509,8 @@ int main(void)
     RUN(folders_are_made_once);
     RUN(folders_are_checked_without_being_made);
     RUN(the_final_name_appears_only_when_complete);
+    RUN(an_output_is_read_before_and_after_it_has_its_name);
+    RUN(reading_ahead_is_fine_anywhere);
     RUN(an_aborted_output_leaves_nothing);
     RUN(impossible_targets_are_refused_before_the_work);
     RUN(the_longest_name_works);
