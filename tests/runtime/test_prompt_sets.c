@@ -65,10 +65,29 @@ static void no_prompt_is_in_both_sets(void)
     oct_prompts_deinit(&evaluation);
 }
 
+static void pocket_captions_are_distinct_and_apart(void)
+{
+    oct_prompts calibration = {0}, held_out = {0};
+
+    load(&calibration, "datasets/prompts/pocket-calibration-32.txt");
+    load(&held_out, "datasets/prompts/pocket-held-out-256.txt");
+    CHECK(calibration.count == 32 && held_out.count == 256);
+    for (size_t i = 0; i < held_out.count; i++) {
+        for (size_t k = 0; k < calibration.count; k++) {
+            CHECK(strcmp(calibration.items[k].text, held_out.items[i].text) != 0);
+        }
+        for (size_t k = 0; k < i; k++)
+            CHECK(strcmp(held_out.items[i].text, held_out.items[k].text) != 0);
+    }
+    oct_prompts_deinit(&calibration);
+    oct_prompts_deinit(&held_out);
+}
+
 int main(void)
 {
     RUN(calibration_has_sixteen_prompts_per_stratum);
     RUN(evaluation_has_eight_prompts_per_stratum);
     RUN(no_prompt_is_in_both_sets);
+    RUN(pocket_captions_are_distinct_and_apart);
     return test_end();
 }
