@@ -8,51 +8,15 @@
 #include <stdbool.h>
 
 #include "kernels/cuda/cuda_kernels.h"
+#include "kernels/cuda/cudnn_graph.h"
 
 #define HEAD OCT_HEAD_CUDA
 #define CONFIGS_MAX 8
 #define ALIGNMENT 16
 
-// Of cudnn_graph.h, version 9; the names there begin with CUDNN_, CUDNN_BACKEND_ and CUDNN_ATTR_.
+// What only attention needs, as in cudnn_graph.h.
 enum {
-    DATA_FLOAT = 0,
-    DATA_HALF = 2,
-    DATA_BFLOAT16 = 9,
-    HEUR_MODE_A = 3,
-
-    TYPE_HANDLE = 0,
-    TYPE_DATA_TYPE = 1,
-    TYPE_BOOLEAN = 2,
-    TYPE_INT64 = 3,
-    TYPE_VOID_PTR = 6,
-    TYPE_HEUR_MODE = 8,
-    TYPE_BACKEND_DESCRIPTOR = 15,
-
-    ENGINECFG_DESCRIPTOR = 3,
-    ENGINEHEUR_DESCRIPTOR = 4,
-    EXECUTION_PLAN_DESCRIPTOR = 5,
-    OPERATIONGRAPH_DESCRIPTOR = 15,
-    VARIANT_PACK_DESCRIPTOR = 16,
-    TENSOR_DESCRIPTOR = 17,
     OPERATION_SDPA_FWD_DESCRIPTOR = 41,
-
-    ENGINEHEUR_MODE = 200,
-    ENGINEHEUR_OPERATION_GRAPH = 201,
-    ENGINEHEUR_RESULTS = 202,
-    EXECUTION_PLAN_HANDLE = 400,
-    EXECUTION_PLAN_ENGINE_CONFIG = 401,
-    EXECUTION_PLAN_WORKSPACE_SIZE = 402,
-    OPERATIONGRAPH_HANDLE = 800,
-    OPERATIONGRAPH_OPS = 801,
-    TENSOR_BYTE_ALIGNMENT = 900,
-    TENSOR_DATA_TYPE = 901,
-    TENSOR_DIMENSIONS = 902,
-    TENSOR_STRIDES = 903,
-    TENSOR_UNIQUE_ID = 906,
-    TENSOR_IS_BY_VALUE = 908,
-    VARIANT_PACK_UNIQUE_IDS = 1000,
-    VARIANT_PACK_DATA_POINTERS = 1001,
-    VARIANT_PACK_WORKSPACE = 1003,
     OPERATION_SDPA_FWD_QDESC = 2800,
     OPERATION_SDPA_FWD_KDESC = 2801,
     OPERATION_SDPA_FWD_VDESC = 2802,
@@ -86,7 +50,7 @@ static void set(builder *b, int name, int type, int64_t count, const void *value
 
 static void set_descriptor(builder *b, int name, void *descriptor)
 {
-    set(b, name, TYPE_BACKEND_DESCRIPTOR, 1, &descriptor);
+    set(b, name, OCT_CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &descriptor);
 }
 
 static void finalize(builder *b)
@@ -113,14 +77,14 @@ static oct_status add_tensor(oct_sdpa *sdpa, int64_t id, int data_type, const in
 {
     const int64_t alignment = ALIGNMENT;
     const bool is_by_value = id == SCALE;
-    builder b = begin(sdpa->cudnn, TENSOR_DESCRIPTOR);
+    builder b = begin(sdpa->cudnn, OCT_CUDNN_TENSOR_DESCRIPTOR);
 
-    set(&b, TENSOR_DATA_TYPE, TYPE_DATA_TYPE, 1, &data_type);
-    set(&b, TENSOR_DIMENSIONS, TYPE_INT64, 4, dimensions);
-    set(&b, TENSOR_STRIDES, TYPE_INT64, 4, strides);
-    set(&b, TENSOR_UNIQUE_ID, TYPE_INT64, 1, &id);
-    set(&b, TENSOR_BYTE_ALIGNMENT, TYPE_INT64, 1, &alignment);
-    set(&b, TENSOR_IS_BY_VALUE, TYPE_BOOLEAN, 1, &is_by_value);
+    set(&b, OCT_CUDNN_TENSOR_DATA_TYPE, OCT_CUDNN_TYPE_DATA_TYPE, 1, &data_type);
+    set(&b, OCT_CUDNN_TENSOR_DIMENSIONS, OCT_CUDNN_TYPE_INT64, 4, dimensions);
+    set(&b, OCT_CUDNN_TENSOR_STRIDES, OCT_CUDNN_TYPE_INT64, 4, strides);
+    set(&b, OCT_CUDNN_TENSOR_UNIQUE_ID, OCT_CUDNN_TYPE_INT64, 1, &id);
+    set(&b, OCT_CUDNN_TENSOR_BYTE_ALIGNMENT, OCT_CUDNN_TYPE_INT64, 1, &alignment);
+    set(&b, OCT_CUDNN_TENSOR_IS_BY_VALUE, OCT_CUDNN_TYPE_BOOLEAN, 1, &is_by_value);
     finalize(&b);
     return keep(sdpa, b, "a tensor of attention", err);
 }
@@ -128,7 +92,7 @@ static oct_status add_tensor(oct_sdpa *sdpa, int64_t id, int data_type, const in
 // As [batch][head][token][64], strides in numbers.
 static oct_status add_tensors(oct_sdpa *sdpa, oct_sdpa_shape shape, oct_err *err)
 {
-    const int data_type = shape.dtype == OCT_F16 ? DATA_HALF : DATA_BFLOAT16;
+    const int data_type = shape.dtype == OCT_F16 ? OCT_CUDNN_DATA_HALF : OCT_CUDNN_DATA_BFLOAT16;
     const int64_t heads = (int64_t)shape.heads, queries = (int64_t)shape.queries;
     const int64_t joint = (int64_t)shape.joint, one[4] = {1, 1, 1, 1};
     const int64_t asking[4] = {1, heads, queries, HEAD}, asked[4] = {1, heads, joint, HEAD};
@@ -139,7 +103,7 @@ static oct_status add_tensors(oct_sdpa *sdpa, oct_sdpa_shape shape, oct_err *err
     if (!st) st = add_tensor(sdpa, K, data_type, asked, split, err);
     if (!st) st = add_tensor(sdpa, V, data_type, asked, split, err);
     if (!st) st = add_tensor(sdpa, OUT, data_type, asking, rows, err);
-    if (!st) st = add_tensor(sdpa, SCALE, DATA_FLOAT, one, one, err);
+    if (!st) st = add_tensor(sdpa, SCALE, OCT_CUDNN_DATA_FLOAT, one, one, err);
     return st;
 }
 
@@ -165,19 +129,19 @@ oct_status oct_sdpa_describe(oct_sdpa *sdpa, const oct_cudnn *cudnn, oct_sdpa_sh
 
 static oct_status add_graph(oct_sdpa *sdpa, oct_err *err)
 {
-    builder b = begin(sdpa->cudnn, OPERATIONGRAPH_DESCRIPTOR);
-    set_descriptor(&b, OPERATIONGRAPH_OPS, last(sdpa));
-    set(&b, OPERATIONGRAPH_HANDLE, TYPE_HANDLE, 1, &sdpa->cudnn->handle);
+    builder b = begin(sdpa->cudnn, OCT_CUDNN_OPERATIONGRAPH_DESCRIPTOR);
+    set_descriptor(&b, OCT_CUDNN_OPERATIONGRAPH_OPS, last(sdpa));
+    set(&b, OCT_CUDNN_OPERATIONGRAPH_HANDLE, OCT_CUDNN_TYPE_HANDLE, 1, &sdpa->cudnn->handle);
     finalize(&b);
     return keep(sdpa, b, "a graph of attention", err);
 }
 
 static oct_status add_heuristics(oct_sdpa *sdpa, oct_err *err)
 {
-    const int mode = HEUR_MODE_A;
-    builder b = begin(sdpa->cudnn, ENGINEHEUR_DESCRIPTOR);
-    set_descriptor(&b, ENGINEHEUR_OPERATION_GRAPH, last(sdpa));
-    set(&b, ENGINEHEUR_MODE, TYPE_HEUR_MODE, 1, &mode);
+    const int mode = OCT_CUDNN_HEUR_MODE_A;
+    builder b = begin(sdpa->cudnn, OCT_CUDNN_ENGINEHEUR_DESCRIPTOR);
+    set_descriptor(&b, OCT_CUDNN_ENGINEHEUR_OPERATION_GRAPH, last(sdpa));
+    set(&b, OCT_CUDNN_ENGINEHEUR_MODE, OCT_CUDNN_TYPE_HEUR_MODE, 1, &mode);
     finalize(&b);
     return keep(sdpa, b, "engines for attention", err);
 }
@@ -190,10 +154,12 @@ static oct_status add_configs(oct_sdpa *sdpa, int64_t *count, oct_err *err)
     oct_status st = OCT_OK;
 
     for (int i = 0; i < CONFIGS_MAX && !st; i++)
-        st = keep(sdpa, begin(cudnn, ENGINECFG_DESCRIPTOR), "an engine's configuration", err);
+        st = keep(sdpa, begin(cudnn, OCT_CUDNN_ENGINECFG_DESCRIPTOR), "an engine's configuration",
+                  err);
     if (st) return st;
-    const int status = cudnn->get_attribute(heuristics, ENGINEHEUR_RESULTS, TYPE_BACKEND_DESCRIPTOR,
-                                            CONFIGS_MAX, count, configs);
+    const int status =
+        cudnn->get_attribute(heuristics, OCT_CUDNN_ENGINEHEUR_RESULTS,
+                             OCT_CUDNN_TYPE_BACKEND_DESCRIPTOR, CONFIGS_MAX, count, configs);
     if (*count > CONFIGS_MAX) *count = CONFIGS_MAX;
     return oct_cudnn_fail(cudnn, status, "engines for attention", err);
 }
@@ -201,9 +167,9 @@ static oct_status add_configs(oct_sdpa *sdpa, int64_t *count, oct_err *err)
 // An engine may be recommended and still refuse: then the next one is asked.
 static void *make_plan(const oct_cudnn *cudnn, void *config)
 {
-    builder b = begin(cudnn, EXECUTION_PLAN_DESCRIPTOR);
-    set(&b, EXECUTION_PLAN_HANDLE, TYPE_HANDLE, 1, &cudnn->handle);
-    set_descriptor(&b, EXECUTION_PLAN_ENGINE_CONFIG, config);
+    builder b = begin(cudnn, OCT_CUDNN_EXECUTION_PLAN_DESCRIPTOR);
+    set(&b, OCT_CUDNN_EXECUTION_PLAN_HANDLE, OCT_CUDNN_TYPE_HANDLE, 1, &cudnn->handle);
+    set_descriptor(&b, OCT_CUDNN_EXECUTION_PLAN_ENGINE_CONFIG, config);
     finalize(&b);
     if (!b.status) return b.descriptor;
     if (b.descriptor) cudnn->destroy_descriptor(b.descriptor);
@@ -223,8 +189,9 @@ static oct_status add_plan(oct_sdpa *sdpa, oct_err *err)
         return oct_fail(err, OCT_EUNSUPPORTED, "cuDNN has no engine for this attention (of %d)",
                         (int)n_configs);
     }
-    const int status = sdpa->cudnn->get_attribute(sdpa->plan, EXECUTION_PLAN_WORKSPACE_SIZE,
-                                                  TYPE_INT64, 1, &count, &bytes);
+    const int status =
+        sdpa->cudnn->get_attribute(sdpa->plan, OCT_CUDNN_EXECUTION_PLAN_WORKSPACE_SIZE,
+                                   OCT_CUDNN_TYPE_INT64, 1, &count, &bytes);
     sdpa->workspace_bytes = (size_t)bytes;
     return oct_cudnn_fail(sdpa->cudnn, status, "the workspace of attention", err);
 }
@@ -254,11 +221,11 @@ oct_status oct_sdpa_run(const oct_sdpa *sdpa, void *out, const void *q, const vo
     const oct_cudnn *cudnn = sdpa->cudnn;
     float scale = 0.125f;  // by value: read when the plan is launched
     void *const pointers[TENSORS] = {(void *)q, (void *)k, (void *)v, out, &scale};
-    builder b = begin(cudnn, VARIANT_PACK_DESCRIPTOR);
+    builder b = begin(cudnn, OCT_CUDNN_VARIANT_PACK_DESCRIPTOR);
 
-    set(&b, VARIANT_PACK_UNIQUE_IDS, TYPE_INT64, TENSORS, ids);
-    set(&b, VARIANT_PACK_DATA_POINTERS, TYPE_VOID_PTR, TENSORS, pointers);
-    set(&b, VARIANT_PACK_WORKSPACE, TYPE_VOID_PTR, 1, &workspace);
+    set(&b, OCT_CUDNN_VARIANT_PACK_UNIQUE_IDS, OCT_CUDNN_TYPE_INT64, TENSORS, ids);
+    set(&b, OCT_CUDNN_VARIANT_PACK_DATA_POINTERS, OCT_CUDNN_TYPE_VOID_PTR, TENSORS, pointers);
+    set(&b, OCT_CUDNN_VARIANT_PACK_WORKSPACE, OCT_CUDNN_TYPE_VOID_PTR, 1, &workspace);
     finalize(&b);
     if (!b.status) b.status = cudnn->set_stream(cudnn->handle, stream);
     if (!b.status) b.status = cudnn->execute(cudnn->handle, sdpa->plan, b.descriptor);
