@@ -16,6 +16,13 @@
 #define H (HEADS * OCT_HEAD)
 #define OUT 24
 
+// A sanitizer must not end the test where memory is asked for that cannot be had.
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
 // Numbers from -1 to 1, where activations bend.
 static void fill(float *values, const char *name, size_t n)
 {
