@@ -271,6 +271,18 @@ static void spoil_all(oct_image *image, uint64_t *state)
     add_noise(image, state);
 }
 
+// Soft edges, and colours that are off everywhere by up to 15 levels a channel: an autoencoder's.
+static void blur_and_tint(oct_image *image, uint64_t *state)
+{
+    double shifts[3];
+
+    blur(image, 1);
+    for (int c = 0; c < 3; c++) shifts[c] = random_within(state, 15);
+    for (int i = 0; i < 3 * POCKET_SIDE * POCKET_SIDE; i++) {
+        image->rgb[i] = to_byte(image->rgb[i] + shifts[i % 3]);
+    }
+}
+
 // How many of the captions hold although the pictures are spoiled, and how many with one wrong
 // word are refused in that clause only.
 static void measure_spoiled(const char *name, spoil_fn *spoil, int *holding, int *refused)
@@ -303,6 +315,7 @@ static void spoiled_scenes_are_judged_nearly_as_well(void)
         {"blur 5x5", blur_5x5, 190},  // a 5x5 mean takes half of a stripe and most of a dot
         {"noise +-24", add_noise, 200},
         {"shifted blocks +-12", shift_blocks, 200},
+        {"blur 3x3 and a tint of +-15", blur_and_tint, 200},
         {"blur 3x3, shift and noise", spoil_all, 200},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
