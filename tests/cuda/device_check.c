@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/arena.h"
 #include "common/number.h"
 #include "kernels/kernels.h"
 
@@ -66,7 +67,8 @@ static size_t n_buffers;
 
 const float *numbers(unsigned seed, size_t n, float largest)
 {
-    float *x = host(n * sizeof *x);
+    static oct_arena arena;
+    float *x = oct_arena_array(&arena, n, sizeof *x);
     uint64_t state = 0x9e3779b97f4a7c15u * (seed + 1);
 
     for (size_t i = 0; i < n; i++) {
@@ -230,7 +232,8 @@ static double mean_distance(const float *got, const float *want, size_t n)
 
 bool is_same_work(oct_device *gpu, work_fn *work, size_t n, double bound, const char *name)
 {
-    static const char *const orders[] = {"as issued", "first first", "last first", "lazy"};
+    static const char *const orders[] = {"as issued", "first first", "last first", "in turns",
+                                         "lazy"};
     float *want = host(n * sizeof *want), *first = host(n * sizeof *want);
     float *got = host(n * sizeof *want);
     bool is_same = true;

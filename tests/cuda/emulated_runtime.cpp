@@ -228,7 +228,16 @@ static void step(lane &l)
 // The lane to go on with, of those that can; NULL when none can.
 static lane *choose(const std::vector<lane *> &lanes)
 {
+    static size_t turn;
     lane *best = nullptr;
+
+    if (device.order == EMULATED_IN_TURNS) {
+        for (size_t i = 0; i < lanes.size(); i++) {
+            turn++;
+            if (is_ready(*lanes[turn % lanes.size()])) return lanes[turn % lanes.size()];
+        }
+        return nullptr;
+    }
     for (lane *l : lanes) {
         if (!is_ready(*l)) continue;
         if (!best || device.order == EMULATED_LAST_STREAM_FIRST ||

@@ -26,7 +26,8 @@ typedef enum emulated_order {
     EMULATED_AS_ISSUED,
     EMULATED_FIRST_STREAM_FIRST,  // as far as it goes without the others
     EMULATED_LAST_STREAM_FIRST,
-    EMULATED_LAZY,  // only what is waited for, and what that waits for
+    EMULATED_IN_TURNS,  // a piece of each that can go on
+    EMULATED_LAZY,      // only what is waited for, and what that waits for
     EMULATED_ORDERS,
 } emulated_order;
 
