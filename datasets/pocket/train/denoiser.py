@@ -8,9 +8,12 @@ import torch
 from diffusers import SD3Transformer2DModel
 from diffusers.models.embeddings import get_2d_sincos_pos_embed
 from torch import nn
+from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 import common
+import labels
+import optimizer
 import tokens as vocabulary
 import vae as autoencoder
 import world
@@ -18,6 +21,7 @@ import world
 LATENT_SIDE = world.SIDE // 8
 TABLE_SIDE = 12         # of the stored position table: images of up to 192 pixels
 SHIFT = 3.0             # of the noise schedule
+TRAINED_SHIFT = 1.5     # of the times trained on: shapes are decided below sigma 0.7, layout above
 
 
 def new_clip(activation, vocabulary_size, pad):
@@ -58,6 +62,10 @@ class Pocket(nn.Module):
         self.text_encoder_3 = new_t5(len(tokens.t5))
         self.transformer = new_transformer()
 
+    def texts(self):
+        """The three encoders' parameters."""
+        return [p for name, p in self.named_parameters() if name.startswith("text_encoder")]
+
     def encode(self, ids):
         """Context [N, 40, 256] and pooled [N, 256], laid out as SD3.5's pipeline does."""
         clips = [m(i, output_hidden_states=True) for m, i in zip((self.text_encoder, self.text_encoder_2), ids)]
@@ -70,8 +78,40 @@ class Pocket(nn.Module):
         return self.transformer(latents, context, pooled, 1000 * sigmas, return_dict=False)[0]
 
 
-def shift(u):
-    return SHIFT * u / (1 + (SHIFT - 1) * u)
+class Teachers(nn.Module):
+    """Linear readings of what the features know, thrown away after training.
+
+    Velocities alone teach slowly which word means what; these say it outright: T5's rows name the attributes
+    of their group, CLIP's pooled vector those of the first group, and the image's tokens behind block READ what will
+    stand there, as far as can be known at their noise (compare REPA, Yu et al. 2024).
+    """
+    READ = 1
+
+    def __init__(self, model):
+        super().__init__()
+        words, tokens = (sum(c.values()) for c in (labels.WORD_CLASSES, labels.TOKEN_CLASSES))
+        self.word, self.pooled, self.token = nn.Linear(256, words), nn.Linear(256, words), nn.Linear(256, tokens)
+        self.seen = {}
+        model.transformer.transformer_blocks[self.READ].register_forward_hook(
+            lambda _, __, out: self.seen.update(tokens=out[1]))
+
+    def of_text(self, context, pooled, words):
+        return (cross_entropies(self.word(context[:, vocabulary.CLIP_TOKENS:]), words, labels.WORD_CLASSES)
+                + cross_entropies(self.pooled(pooled), words[:, 0], labels.WORD_CLASSES))
+
+    def of_image(self, tokens):
+        return cross_entropies(self.token(self.seen["tokens"]), tokens, labels.TOKEN_CLASSES)
+
+
+def cross_entropies(logits, targets, classes):
+    """Sum over the attributes; -1 does not count. logits [..., all classes], targets [..., attributes]."""
+    parts = logits.float().flatten(0, -2).split(list(classes.values()), -1)
+    targets = targets.flatten(0, -2).long()
+    return sum(functional.cross_entropy(p, targets[:, i], ignore_index=-1) for i, p in enumerate(parts))
+
+
+def shift(u, by=SHIFT):
+    return by * u / (1 + (by - 1) * u)
 
 
 def schedule(steps):
@@ -107,101 +147,113 @@ class Latents:
     """The shards encoded so far; more of them may appear while training goes on."""
 
     def __init__(self, run, tokens, device):
-        self.run, self.tokens, self.device, self.shards = run, tokens, device, 0
-        self.latents, self.ids = torch.empty(0), [torch.empty(0)] * 3
+        self.run, self.tokenize, self.device, self.shards = run, tokens, device, 0
+        self.columns = None     # latents, words, tokens, ids of the three tokenizers
         self.refresh()
 
     def refresh(self):
-        latents, ids = [self.latents], [[i] for i in self.ids]
         while (path := autoencoder.shard_path(self.run, self.shards)).exists():
             shard = common.load_checkpoint(path)
-            latents.append(shard["latents"].to(self.device))
-            for known, new in zip(ids, self.tokens(shard["captions"])):
-                known.append(new.to(self.device))
+            new = [c.to(self.device) for c in (shard["latents"], shard["words"], shard["tokens"], *self.tokenize(shard["captions"]))]
+            self.columns = [torch.cat(both) for both in zip(self.columns, new)] if self.columns else new
             self.scale, self.shift = shard["scale"], shard["shift"]
             self.shards += 1
-        if len(latents) > 1:
-            self.latents = torch.cat(latents if len(self.latents) else latents[1:])
-            self.ids = [torch.cat(i if len(i[0]) else i[1:]) for i in ids]
 
     def batch(self, count):
-        picks = torch.randint(len(self.latents), (count,), device=self.device)
-        return self.latents[picks].float(), [i[picks] for i in self.ids]
+        """Latents, word labels, token labels, ids."""
+        picks = torch.randint(len(self.columns[0]), (count,), device=self.device)
+        latents, words, tokens, *ids = (c[picks] for c in self.columns)
+        return latents.float(), words, tokens, ids
 
 
-def make_optimizers(model, rate):
-    """Muon for the matrices inside the blocks, AdamW for everything else."""
-    blocks, rest = [], []
-    for name, p in model.named_parameters():
-        matrix = p.ndim == 2 and "transformer_blocks" in name and "norm1" not in name
-        (blocks if matrix else rest).append(p)
-    return [torch.optim.Muon(blocks, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)]
+def is_matrix(name, p):
+    """Muon's: the matrices inside the blocks."""
+    return p.ndim == 2 and "transformer_blocks" in name and "norm1" not in name
 
 
-def rate_at(step, args):
-    """Warm-up, constant, linear decay over the last part."""
-    return args.lr * min(1, (step + 1) / args.warmup, max(0.01, (1 - step / args.steps) / args.decay))
+def share_at(step, args):
+    """Of the learning rate: warm-up, constant, linear decay over the last part."""
+    return min(1, (step + 1) / args.warmup, max(0.01, (1 - step / args.steps) / args.decay))
 
 
-def loss_of(model, latents, ids, empty, device):
-    """Of the velocity at random times; one caption in ten is the empty one."""
+def loss_of(model, teachers, batch, empty, device, args):
+    """(velocity, what the teachers add) at random times; one caption in ten is the empty one."""
+    latents, words, tokens, ids = batch
     count = len(latents)
-    sigmas = shift(torch.sigmoid(torch.randn(count, device=device)))
+    sigmas = shift(torch.sigmoid(torch.randn(count, device=device)), TRAINED_SHIFT)
     noise = torch.randn_like(latents)
     drop = (torch.rand(count, device=device) < 0.1)[:, None]
     ids = tuple(torch.where(drop, e, i) for e, i in zip(empty, ids))
+    words = torch.where(drop[..., None], -1, words)
     s = sigmas[:, None, None, None]
-    with common.autocast(device), common.attention(device):
-        v = model((1 - s) * latents + s * noise, sigmas, ids)
-    return (v.float() - (noise - latents)).square().mean()
+    with common.autocast(device):
+        context, pooled = model.encode(ids)
+        v = model.transformer((1 - s) * latents + s * noise, context, pooled, 1000 * sigmas, return_dict=False)[0]
+        taught = args.teach_text * teachers.of_text(context, pooled, words) + args.teach_image * teachers.of_image(tokens)
+    return (v.float() - (noise - latents)).square().mean(), taught
+
+
+def teach_texts(model, teachers, data, device, args):
+    """The encoders alone learn to read, which takes a minute and saves the denoiser many."""
+    parameters = [*model.texts(), *teachers.parameters()]
+    adam = torch.optim.AdamW(parameters, lr=2e-3, betas=(0.9, 0.97))
+    for step in range(args.text_steps):
+        adam.param_groups[0]["lr"] = 2e-3 * min(1, (step + 1) / 50, (args.text_steps - step) / args.text_steps + 0.1)
+        _, words, _, ids = data.batch(256)
+        with common.autocast(device):
+            loss = teachers.of_text(*model.encode(ids), words)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        adam.step()
+        adam.zero_grad(set_to_none=True)
+        if (step + 1) % 50 == 0:
+            common.log(args.run, "texts", step=step + 1, loss=loss.item())
 
 
 def train(args):
     device, run = common.pick_device(), args.run
     rank, workers = common.join_workers()
+    common.tune_attention(device)
     torch.manual_seed(common.SEED)
     tokens = vocabulary.Tokens(run / "model")
     model, average = Pocket(tokens).to(device), Pocket(tokens).to(device).eval()
-    average.load_state_dict(model.state_dict())
-    optimizers = make_optimizers(model, args.lr)
+    teachers = Teachers(model).to(device)
+    data, empty = Latents(run, tokens, device), [e.to(device) for e in tokens([""])]
+    both = nn.ModuleDict({"model": model, "teachers": teachers})
+    optimizers = optimizer.make(both, is_matrix, args.lr, args.adam_lr, 0.01)
     state = common.load_checkpoint(run / "denoiser.pt")
     first, seconds = 0, 0.0
     if state:
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        for optimizer, saved in zip(optimizers, state["optimizers"]):
-            optimizer.load_state_dict(saved)
+        both.load_state_dict(state["both"])
+        for o, saved in zip(optimizers, state["optimizers"]):
+            o.load_state_dict(saved)
         first, seconds = state["step"], state["seconds"]
-    data, empty = Latents(run, tokens, device), [e.to(device) for e in tokens([""])]
-    seed = common.SEED + first * workers + rank
-    torch.manual_seed(seed)
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    else:
+        teach_texts(model, teachers, data, device, args)
+    average.load_state_dict(state["average"] if state else model.state_dict())
+    if args.compile:
+        model.transformer.compile()
+    torch.manual_seed(common.SEED + first * workers + rank)
+    parameters = list(both.parameters())
     start, losses = time.time() - seconds, []
-    step_model = torch.compile(model) if args.compile else model
     for step in range(first, args.steps):
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate_at(step, args)
-        latents, ids = data.batch(args.batch)
-        loss = loss_of(step_model, latents, ids, empty, device)
-        with common.attention(device):
-            loss.backward()
+        optimizer.set_rate(optimizers, share_at(step, args))
+        loss, taught = loss_of(model, teachers, data.batch(args.batch), empty, device, args)
+        (loss + taught).backward()
         common.average_gradients(parameters, workers)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        optimizer.step(optimizers)
         keep = min(args.ema, (1 + step) / (10 + step))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - keep)
-        losses.append(loss.detach())
+        losses.append(torch.stack([loss.detach(), taught.detach()]))
         last = step + 1 == args.steps
         if ((step + 1) % args.every == 0 or last) and rank == 0:
-            common.log(run, "denoiser", step=step + 1, loss=torch.stack(losses).mean().item(), seconds=time.time() - start,
+            velocity, lesson = torch.stack(losses).mean(0).tolist()
+            common.log(run, "denoiser", step=step + 1, loss=velocity, taught=lesson, seconds=time.time() - start,
                        shards=data.shards)
             common.save_checkpoint({
-                "model": model.state_dict(), "average": average.state_dict(), "step": step + 1,
+                "both": both.state_dict(), "average": average.state_dict(), "step": step + 1,
                 "optimizers": [o.state_dict() for o in optimizers], "seconds": time.time() - start}, run / "denoiser.pt")
         if (step + 1) % args.every == 0:
             losses = []

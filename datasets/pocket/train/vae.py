@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# The autoencoder, in three phases: on crops (many small ones teach the codes quickly), on whole
-# images (group norms see other statistics there), then the decoder alone on codes with a little
+# The autoencoder, in two phases: crops and whole images in turn (crops show many more shapes, but
+# group norms see other statistics in whole images), then the decoder alone on codes with a little
 # noise, for as long as one likes: the codes are fixed by then and the denoiser can be trained.
 import multiprocessing
 import random
@@ -12,15 +12,18 @@ import torch
 from diffusers import AutoencoderKL
 
 import common
+import labels
+import optimizer
 import world
 
-PHASES = ("crops", "whole", "decoder")
+PHASES = ("both", "decoder")
+GROUPS = 8      # of the norms: four channels in each outermost group, as in SD3's own, 128 in 32 groups
 
 
 def new_vae():
     return AutoencoderKL(
         in_channels=3, out_channels=3, latent_channels=16, block_out_channels=(32, 32, 64, 64), layers_per_block=1,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, norm_num_groups=32,
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, norm_num_groups=GROUPS,
         sample_size=world.SIDE, use_quant_conv=False, use_post_quant_conv=False, force_upcast=False)
 
 
@@ -77,37 +80,38 @@ def train(args):
     device, run = common.pick_device(), args.run
     torch.manual_seed(common.SEED)
     vae = new_vae().to(device, memory_format=common.image_layout(device))
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=args.vae_lr, betas=(0.9, 0.95), weight_decay=0)
+    optimizers = optimizer.make(vae, lambda name, p: p.ndim == 4 and "conv_in" not in name and "conv_out" not in name,
+                                args.vae_lr, args.vae_adam_lr)
     state = common.load_checkpoint(run / "vae.pt") or {"phase": 0, "step": 0}
     if "vae" in state:
         vae.load_state_dict(state["vae"])
-        optimizer.load_state_dict(state["optimizer"])
+        for o, saved in zip(optimizers, state["optimizers"]):
+            o.load_state_dict(saved)
     if state["phase"] >= args.phases:
         return
     pool = Pool(common.SEED, args.vae_scenes)
     check = common.to_pixels(np.stack([world.render(s) for s in world.draw_scenes(7, 16, held_out=True)]))
-    plan = ((args.crop_steps, args.crop_batch, args.crop_side, 1.0), (args.whole_steps, args.whole_batch, world.SIDE, 0.5),
-            (args.decoder_steps, args.whole_batch, world.SIDE, 0.5))
     for phase in range(state["phase"], args.phases):
-        steps, batch, side, peak = plan[phase]
         first = state["step"] if phase == state["phase"] else 0
-        run_phase(vae, optimizer, pool, check, args, (phase, first, steps, batch, side, peak), device)
+        run_phase(vae, optimizers, pool, check, args, phase, first, device)
 
-def run_phase(vae, optimizer, pool, check, args, plan, device):
-    phase, first, steps, batch, side, peak = plan
+
+def next_batch(pool, rng, args, phase, step):
+    crops = PHASES[phase] == "both" and step % 2
+    return pool.batch(rng, args.crop_batch, args.crop_side) if crops else pool.batch(rng, args.whole_batch, world.SIDE)
+
+
+def run_phase(vae, optimizers, pool, check, args, phase, first, device):
     rng, start = random.Random(common.SEED + 1000 * phase + first), time.time()
+    steps = (args.vae_steps, args.decoder_steps)[phase]
     for step in range(first, steps):
-        left = 1 - step / steps
-        rate = args.vae_lr * peak * min(1, (step + 1) / 50) * max(0.02, min(1, left / 0.6))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        pixels = pool.batch(rng, batch, side).to(device).contiguous(memory_format=common.image_layout(device))
+        optimizer.set_rate(optimizers, min(1, (step + 1) / 50, max(0.02, (1 - step / steps) / 0.6)))
+        pixels = next_batch(pool, rng, args, phase, step).to(device).contiguous(memory_format=common.image_layout(device))
         with common.autocast(device):
             loss = loss_of(vae, pixels, args, phase)
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
+        optimizer.step(optimizers)
         if (step + 1) % args.vae_every == 0 or step + 1 == steps:
             quality, out = psnr(vae, check, device)
             common.log(args.run, "vae", phase=phase, step=step + 1, loss=loss.item(), psnr=quality,
@@ -115,7 +119,7 @@ def run_phase(vae, optimizer, pool, check, args, plan, device):
             common.save_sheet(np.concatenate([common.to_bytes(check)[:8], common.to_bytes(out)[:8]]), args.run / "vae.png")
             done = step + 1 == steps
             common.save_checkpoint({"phase": phase + done, "step": 0 if done else step + 1, "vae": vae.state_dict(),
-                                    "optimizer": optimizer.state_dict()}, args.run / "vae.pt")
+                                    "optimizers": [o.state_dict() for o in optimizers]}, args.run / "vae.pt")
 
 
 def load_vae(run, device):
@@ -129,10 +133,13 @@ def shard_path(run, index):
 
 
 def render_shard(job):
-    """(captions, images) of shard (index, size), in a process of its own."""
+    """(what a shard says of its scenes, images) of shard (index, size), in a process of its own."""
     index, size = job
     scenes = list(world.draw_scenes(common.SEED + 1 + index, size))
-    return [s["caption"] for s in scenes], np.stack([world.render(s) for s in scenes])
+    told = {"captions": [s["caption"] for s in scenes],
+            "words": torch.from_numpy(np.stack([labels.word_labels(s) for s in scenes])),
+            "tokens": torch.from_numpy(np.stack([labels.token_labels(s) for s in scenes]))}
+    return told, np.stack([world.render(s) for s in scenes])
 
 
 @torch.no_grad()
@@ -156,10 +163,10 @@ def encode(args):
     scale, shift = (first["scale"], first["shift"]) if first else (None, None)
     missing = [i for i in range(args.shards) if not shard_path(args.run, i).exists()]
     with multiprocessing.get_context("spawn").Pool(args.workers) as pool:
-        for index, (captions, images) in zip(missing, pool.imap(render_shard, [(i, args.shard_size) for i in missing])):
+        for index, (told, images) in zip(missing, pool.imap(render_shard, [(i, args.shard_size) for i in missing])):
             codes = encode_images(vae, images, device)
             if scale is None:
                 scale, shift = 1 / codes.std().item(), codes.mean().item()
-            common.save_checkpoint({"latents": ((codes - shift) * scale).half(), "captions": captions, "scale": scale,
-                                    "shift": shift}, shard_path(args.run, index))
+            common.save_checkpoint({"latents": ((codes - shift) * scale).half(), "scale": scale, "shift": shift, **told},
+                                   shard_path(args.run, index))
             common.log(args.run, "latents", shard=index, scale=scale, shift=shift)
