@@ -103,6 +103,7 @@ static oct_status open_device(oct_regression *run, oct_err *err)
         oct_device_options_open(&run->device, &run->options->device, &run->reference.denoiser, err);
     if (st) return st;
     run->reference.device = run->device;
+    run->reference.uses_tiles = run->options->device.uses_vae_tiles;
     for (size_t i = 0; i < run->comparison.n_candidates; i++) {
         run->candidates[i].pipeline.device = run->device;
     }
@@ -260,6 +261,7 @@ static cJSON *made_from(const oct_regression *run, const picture_set *set)
     cJSON_AddStringToObject(object, "vae_xxh3", run->vae_xxh3);
     cJSON_AddStringToObject(object, "device", set->pipeline->device->name);
     oct_json_add_sampling(object, comparison->sampling, comparison->slg);
+    if (run->reference.uses_tiles) cJSON_AddTrueToObject(object, "vae_tiles");
     if (!set->plan) return object;
     cJSON_AddStringToObject(object, "policy_sha256", set->compared->facts.digest);
     if (comparison->calibration_sha256) {

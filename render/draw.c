@@ -42,6 +42,7 @@ static oct_status open_inputs(oct_drawing *drawing, oct_draw_options *options, o
                                      &drawing->pipeline.denoiser, err);
     }
     drawing->pipeline.device = drawing->device;
+    drawing->pipeline.uses_tiles = options->device.uses_vae_tiles;
     return st;
 }
 

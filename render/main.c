@@ -107,6 +107,7 @@ int main(int argc, char **argv)
         OPT_SLG(&o.slg),
         OPT_MODEL_PARTS(&o.paths),
         OPT_DEVICE(&o.device),
+        OPT_VAE_TILES(&o.device),
         OPT_GENERAL_ON(&general, OCT_DEVICE_WORDS),
         OPT_END,
     };

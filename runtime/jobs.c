@@ -147,15 +147,18 @@ static void warn_if_flat(const oct_image *image, uint64_t seed)
     oct_warn("the picture of seed %" PRIu64 " is one flat colour", seed);
 }
 
-// Where a GPU has no room for the VAE beside the denoiser, they take turns.
+// Where a GPU has no room for the VAE beside the denoiser, they take turns: tiles, which change the
+// picture, come after that.
 static oct_status decode(oct_pipeline *pipeline, oct_pipeline *decoder, const float *latent,
                          const oct_sample_params *params, oct_image *image, oct_err *err)
 {
-    oct_status st = oct_pipeline_decode(decoder, latent, params->width, params->height, image, err);
-    if (st != OCT_ENOMEM || !decoder->device->is_gpu || !pipeline->has_mmdit) return st;
+    const bool is_alone = !pipeline->has_mmdit;
+    oct_status st =
+        oct_pipeline_decode(decoder, latent, params->width, params->height, is_alone, image, err);
+    if (st != OCT_ENOMEM || !decoder->device->is_gpu || is_alone) return st;
     oct_verbose("the denoiser makes room for the VAE");
     oct_pipeline_evict_denoiser(pipeline);
-    st = oct_pipeline_decode(decoder, latent, params->width, params->height, image, err);
+    st = oct_pipeline_decode(decoder, latent, params->width, params->height, true, image, err);
     oct_pipeline_unload_vae(decoder);
     return st;
 }

@@ -58,7 +58,8 @@ const char *oct_file_name_of(oct_arena *arena, const char *id);
 
 // Sample and decode one picture into `image`, which is zeroed by the caller and owned by it. With
 // params->is_last the denoiser is unloaded before the VAE needs its memory; what it had executed
-// until then goes to `executed`. On a GPU without room for both they take turns. `decoder` is the pipeline whose VAE is used; it may be the same.
+// until then goes to `executed`. On a GPU without room for both they take turns, and without room for
+// the VAE alone it decodes in tiles. `decoder` is the pipeline whose VAE is used; it may be the same.
 oct_status oct_render(oct_pipeline *pipeline, oct_pipeline *decoder,
                       const oct_sample_params *params, oct_executed *executed, oct_image *image,
                       oct_err *err);

@@ -97,6 +97,7 @@ typedef struct oct_device_options {
     const char *require;         // "gpu,fp8"; NULL: nothing
     const char *vram;            // "8G"; NULL: what is free
     bool is_low_vram;
+    bool uses_vae_tiles;         // of tools that decode: oct_pipeline.uses_tiles
     oct_device_request request;  // set by oct_device_options_check(), borrows from the options
 } oct_device_options;
 
@@ -111,6 +112,10 @@ typedef struct oct_device_options {
              "GPU memory to use at most, as 8G or 7500M (default: what is free)"),                 \
     OPT_FLAG("low-vram", &(d)->is_low_vram,                                                        \
              "keep weights in the host's memory and send them to the GPU block by block")
+#define OPT_VAE_TILES(d)                                                                           \
+    OPT_FLAG("vae-tiles", &(d)->uses_vae_tiles,                                                    \
+             "decode large pictures in tiles of the side that the VAE states (SD3.5: 1024), "      \
+             "for less memory; changes them slightly")
 // clang-format on
 
 // `name` is what --device says, or NULL. OCT_EUSAGE: "option '--vram' needs a size such as 8G, not

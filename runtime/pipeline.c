@@ -9,6 +9,9 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "runtime/vae_tiles.h"
+
+#define TILE_SIDE_MIN 16  // latents; less would save little beside the weights
 
 static oct_status check_architecture(const oct_pipeline *pipeline, oct_err *err)
 {
@@ -125,8 +128,51 @@ static oct_status load_vae(oct_pipeline *pipeline, oct_err *err)
                     (size_t)pipeline->denoiser.channels, OCT_DOWNSCALE);
 }
 
+static size_t max(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+// After a refusal of memory: in the largest tiles that there is room for. `err` says what the
+// last of them lacked, and stays as it is where the picture is smaller than any.
+static oct_status decode_in_less(oct_pipeline *pipeline, const float *z, size_t height,
+                                 size_t width, float *planar, oct_err *err)
+{
+    oct_vae *vae = &pipeline->vae;
+    const size_t longest = max(height, width);
+    oct_status st = OCT_ENOMEM;
+    size_t side = vae->tile_side;
+
+    while (side >= longest || (pipeline->uses_tiles && side == vae->tile_side)) side = side / 8 * 4;
+    for (; side >= TILE_SIDE_MIN && st == OCT_ENOMEM; side = side / 8 * 4) {
+        // What the refusal left behind is not the tiles'.
+        st = pipeline->device->ops->sync(pipeline->device, err);
+        if (st == OCT_OK || st == OCT_ENOMEM)
+            st = oct_vae_decode_tiled(vae, z, height, width, side, planar, err);
+        if (st || pipeline->has_noted_tiles) continue;
+        pipeline->has_noted_tiles = true;
+        oct_note(
+            "pictures are decoded in tiles of %zux%zu pixels, since %s has no room for more at "
+            "once; they differ slightly from those decoded whole",
+            side * vae->downscale, side * vae->downscale, pipeline->device->name);
+    }
+    return st;
+}
+
+static oct_status decode_planar(oct_pipeline *pipeline, const float *z, size_t height, size_t width,
+                                bool may_tile, float *planar, oct_err *err)
+{
+    oct_vae *vae = &pipeline->vae;
+    const oct_status st = pipeline->uses_tiles ? oct_vae_decode_tiled(vae, z, height, width,
+                                                                      vae->tile_side, planar, err)
+                                               : oct_vae_decode(vae, z, height, width, planar, err);
+
+    if (st != OCT_ENOMEM || !may_tile || !pipeline->device->is_gpu) return st;
+    return decode_in_less(pipeline, z, height, width, planar, err);
+}
+
 oct_status oct_pipeline_decode(oct_pipeline *pipeline, const float *latent, size_t width,
-                               size_t height, oct_image *image, oct_err *err)
+                               size_t height, bool may_tile, oct_image *image, oct_err *err)
 {
     const size_t pixels = width * height;
     const size_t n = pipeline->denoiser.channels * pixels / (OCT_DOWNSCALE * OCT_DOWNSCALE);
@@ -140,8 +186,8 @@ oct_status oct_pipeline_decode(oct_pipeline *pipeline, const float *latent, size
         goto out;
     }
     oct_latent_to_vae(&pipeline->vae, z, latent, n);
-    st = oct_vae_decode(&pipeline->vae, z, height / OCT_DOWNSCALE, width / OCT_DOWNSCALE, planar,
-                        err);
+    st = decode_planar(pipeline, z, height / OCT_DOWNSCALE, width / OCT_DOWNSCALE, may_tile, planar,
+                       err);
     if (!st) st = oct_image_init(image, width, height, err);
     if (st) goto out;
     oct_image_from_planar(image, planar);

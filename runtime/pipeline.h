@@ -33,6 +33,8 @@ typedef struct oct_pipeline {
     const oct_plan *plan;        // of the denoiser as loaded last, borrowed; or NULL
     bool has_mmdit, has_vae;
     bool is_evicted;             // the denoiser had to make room
+    bool uses_tiles;             // set by the user, before decoding
+    bool has_noted_tiles;
 } oct_pipeline;
 
 oct_status oct_pipeline_open(oct_pipeline *pipeline, const oct_model_paths *paths, oct_err *err);
@@ -76,9 +78,11 @@ oct_status oct_sample_check(const oct_pipeline *pipeline, const oct_sample_param
 oct_status oct_pipeline_sample(oct_pipeline *pipeline, const oct_sample_params *params,
                                float *latent, oct_err *err);
 
-// Phase 3. `image` is zeroed by the caller and owned by it. The VAE stays loaded.
+// Phase 3. `image` is zeroed by the caller and owned by it. The VAE stays loaded. The picture is
+// decoded whole or, with uses_tiles, in tiles of the VAE's own side. may_tile: on a GPU without room
+// for that, in tiles that are halved until they fit, with a note; pictures then differ slightly.
 oct_status oct_pipeline_decode(oct_pipeline *pipeline, const float *latent, size_t width,
-                               size_t height, oct_image *image, oct_err *err);
+                               size_t height, bool may_tile, oct_image *image, oct_err *err);
 
 void oct_pipeline_unload_vae(oct_pipeline *pipeline);
 

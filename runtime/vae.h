@@ -3,7 +3,8 @@
 // The SD3 VAE (16 channels, GroupNorm of 32), any widths and depths, read from the tensors.
 //
 // The denoiser's latent and the VAE's are related by z = latent / 1.5305 + 0.0609. These constants
-// and the number of groups are those of vae/config.json in a diffusers folder that states them.
+// and the number of groups are those of vae/config.json in a diffusers folder that states them, as
+// is the side of a tile, for oct_vae_decode_tiled().
 #pragma once
 
 #include <stddef.h>
@@ -15,6 +16,7 @@
 typedef struct oct_vae {
     oct_device *device;                  // borrowed
     size_t latent_channels, downscale;   // 16 and 8 for SD3.5
+    size_t tile_side;                    // latents, a multiple of 4: 128 for SD3.5
     float scaling_factor, shift_factor;
     struct oct_vae_weights *weights;     // owned
 } oct_vae;

@@ -16,6 +16,7 @@
 #define SCALING_FACTOR 1.5305f
 #define SHIFT_FACTOR 0.0609f
 #define NORM_GROUPS 32
+#define SAMPLE_SIDE 1024  // pixels
 
 typedef struct origin {  // of the weights
     oct_device *device;  // where they go
@@ -291,6 +292,20 @@ static oct_status read_norm_groups(size_t *groups, const cJSON *config, oct_err 
     return OCT_OK;
 }
 
+// The picture that the VAE was trained on is a tile.
+static oct_status read_tile_side(oct_vae *vae, const cJSON *config, oct_err *err)
+{
+    uint64_t side = 0;
+    if (!cJSON_GetObjectItemCaseSensitive(config, "sample_size")) return OCT_OK;
+    const oct_status st = oct_json_count(config, "sample_size", &side, err);
+    if (st) return st;
+    if (side < 4 * vae->downscale) {
+        return oct_fail(err, OCT_EFORMAT, "'sample_size' must be at least %zu", 4 * vae->downscale);
+    }
+    vae->tile_side = (size_t)side / vae->downscale / 4 * 4;
+    return OCT_OK;
+}
+
 static oct_status read_config(oct_vae *vae, origin *from, const char *path, oct_err *err)
 {
     cJSON *config = NULL;
@@ -299,6 +314,7 @@ static oct_status read_config(oct_vae *vae, origin *from, const char *path, oct_
     st = read_constant(&vae->scaling_factor, config, "scaling_factor", err);
     if (!st) st = read_constant(&vae->shift_factor, config, "shift_factor", err);
     if (!st) st = read_norm_groups(&from->norm_groups, config, err);
+    if (!st) st = read_tile_side(vae, config, err);
     if (!st && !(vae->scaling_factor > 0 && isfinite(vae->scaling_factor))) {
         st = oct_fail(err, OCT_EFORMAT, "'scaling_factor' must be positive");
     }
@@ -316,6 +332,7 @@ oct_status oct_vae_load(oct_vae *vae, oct_device *device, oct_source *source, oc
     if (st) return st;
     vae->latent_channels = oct_source_find(source, OCT_VAE, "decoder.conv_in.weight")->shape[1];
     vae->downscale = (size_t)1 << (count_levels(source, "decoder.up") - 1);
+    vae->tile_side = SAMPLE_SIDE / vae->downscale;
     vae->weights = calloc(1, sizeof *vae->weights);
     if (!vae->weights) return oct_fail(err, OCT_ENOMEM, "out of memory for the VAE");
 

@@ -352,7 +352,7 @@ static void decode(const way *w, const float *latent, oct_image *image)
     oct_err err = {0};
 
     oct_status st = open_model(&pipeline, device, &err);
-    if (!st) st = oct_pipeline_decode(&pipeline, latent, WIDTH, HEIGHT, image, &err);
+    if (!st) st = oct_pipeline_decode(&pipeline, latent, WIDTH, HEIGHT, false, image, &err);
     CHECK_TEXT(err.text, "");
     oct_pipeline_close(&pipeline);
     close_device(device);

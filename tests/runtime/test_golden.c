@@ -273,7 +273,7 @@ static oct_status run(golden *g, const oct_model_paths *paths)
     st = sample(g, &pipeline, branches, latent);
     if (st) goto out;
     st = oct_pipeline_decode(&pipeline, latent, (size_t)number(g, "width"),
-                             (size_t)number(g, "height"), &image, &err);
+                             (size_t)number(g, "height"), false, &image, &err);
     if (st) goto out;
     check_image(g, &image);
 

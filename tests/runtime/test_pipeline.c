@@ -276,7 +276,7 @@ static void a_latent_becomes_a_picture(void)
     if (!open_pipeline(&pipeline)) return;
     oct_formula_fill(latent, "input.latent", 1, (uint64_t[]){LATENT});
     omp_set_num_threads(threads == 1 ? 3 : 1);
-    CHECK(oct_pipeline_decode(&pipeline, latent, WIDTH, HEIGHT, &image, NULL) == OCT_OK);
+    CHECK(oct_pipeline_decode(&pipeline, latent, WIDTH, HEIGHT, false, &image, NULL) == OCT_OK);
     omp_set_num_threads(threads);
     CHECK(image.width == WIDTH && image.height == HEIGHT);
     for (size_t i = 0; i < LATENT; i++) z[i] = latent[i] / 1.5305f + 0.0609f;
@@ -286,6 +286,74 @@ static void a_latent_becomes_a_picture(void)
     CHECK(image.rgb && memcmp(image.rgb, want.rgb, 3 * WIDTH * HEIGHT) == 0);
     oct_image_deinit(&want);
     oct_image_deinit(&image);
+    oct_pipeline_close(&pipeline);
+}
+
+// ---- A GPU that has no room for a whole picture.
+
+#define TILED_WIDTH 256
+#define TILED_HEIGHT 160
+
+static size_t refused_width;  // of feature maps, and wider ones
+
+static oct_status narrow_alloc(oct_device *device, void **p, size_t bytes, const char *what,
+                               oct_err *err)
+{
+    size_t channels, width, height;
+
+    if (sscanf(what, "%zu channels of %zux%zu", &channels, &width, &height) == 3 &&
+        width >= refused_width) {
+        return oct_fail(err, OCT_ENOMEM, "out of memory for %s", what);
+    }
+    return oct_device_cpu()->ops->alloc(device, p, bytes, what, err);
+}
+
+static oct_status decode_wide(oct_pipeline *pipeline, bool may_tile, uint8_t *rgb, oct_err *err)
+{
+    static float latent[16 * TILED_WIDTH / 8 * TILED_HEIGHT / 8];
+    oct_image image = {0};
+
+    oct_formula_fill(latent, "input.latent", 1, (uint64_t[]){sizeof latent / sizeof *latent});
+    const oct_status st =
+        oct_pipeline_decode(pipeline, latent, TILED_WIDTH, TILED_HEIGHT, may_tile, &image, err);
+    if (!st) memcpy(rgb, image.rgb, 3 * TILED_WIDTH * TILED_HEIGHT);
+    oct_image_deinit(&image);
+    return st;
+}
+
+static void what_has_no_room_is_decoded_in_the_largest_tiles_that_have(void)
+{
+    static uint8_t whole[3 * TILED_WIDTH * TILED_HEIGHT], want[sizeof whole], got[sizeof whole];
+    oct_device_ops ops = *oct_device_cpu()->ops;
+    oct_device narrow = *oct_device_cpu();
+    oct_pipeline pipeline = {0};
+    oct_err err = {0};
+    if (!open_pipeline(&pipeline)) return;
+    CHECK(!decode_wide(&pipeline, true, whole, &err) && pipeline.vae.tile_side == 128);
+    pipeline.uses_tiles = true;
+    CHECK(!decode_wide(&pipeline, true, got, &err));
+    CHECK(memcmp(got, whole, sizeof whole) == 0);  // smaller than one tile
+    pipeline.vae.tile_side = 16;
+    CHECK(!decode_wide(&pipeline, true, want, &err) && !pipeline.has_noted_tiles);
+    CHECK(memcmp(want, whole, sizeof whole) != 0);
+
+    ops.alloc = narrow_alloc;
+    narrow.ops = &ops;
+    narrow.is_gpu = true;
+    pipeline.uses_tiles = false;
+    pipeline.vae.tile_side = 128;
+    pipeline.vae.device = pipeline.device = &narrow;
+    refused_width = 8 * 16 + 1;
+    CHECK(decode_wide(&pipeline, false, got, &err) == OCT_ENOMEM);
+    CHECK(!decode_wide(&pipeline, true, got, &err) && pipeline.has_noted_tiles);
+    CHECK(memcmp(got, want, sizeof want) == 0);
+    refused_width = 8 * 8;
+    CHECK(decode_wide(&pipeline, true, got, &err) == OCT_ENOMEM);
+    CHECK(strstr(err.text, "out of memory for "));
+    refused_width = 8 * 16 + 1;
+    narrow.is_gpu = false;
+    CHECK(decode_wide(&pipeline, true, got, &err) == OCT_ENOMEM);
+    pipeline.vae.device = pipeline.device = oct_device_cpu();
     oct_pipeline_close(&pipeline);
 }
 
@@ -364,6 +432,7 @@ int main(void)
     RUN(what_ran_is_counted_by_type);
     RUN(a_plan_quantizes_while_loading);
     RUN(a_latent_becomes_a_picture);
+    RUN(what_has_no_room_is_decoded_in_the_largest_tiles_that_have);
     RUN(sizes_that_the_model_has_not_are_refused);
     RUN(sizes_are_two_numbers_with_an_x);
     RUN(memory_has_a_peak);
