@@ -16,7 +16,7 @@
 
 typedef struct plan {
     oct_sdpa_shape shape;
-    oct_sdpa sdpa;  // its `plan` is NULL where the own kernel does the work
+    oct_cudnn_graph graph;  // its plan is NULL where the own kernel does the work
     struct plan *next;
 } plan;
 
@@ -68,7 +68,7 @@ void oct_attention_cuda_close(oct_attention_cuda *attention)
     while (attention->plans) {
         plan *first = attention->plans;
         attention->plans = first->next;
-        oct_sdpa_deinit(&first->sdpa);
+        oct_cudnn_graph_deinit(&first->graph);
         free(first);
     }
     oct_cudnn_close(&attention->cudnn);
@@ -95,7 +95,7 @@ const char *oct_attention_cuda_library(const oct_attention_cuda *attention,
                                        const oct_joint_attention_args *args)
 {
     const plan *p = args ? find(attention, shape_of(args)) : NULL;
-    return p && !p->sdpa.plan ? "own kernel" : attention->library;
+    return p && !p->graph.plan ? "own kernel" : attention->library;
 }
 
 // Whether cuDNN can write to the sinks.
@@ -116,9 +116,9 @@ static size_t padded(size_t bytes)
 
 static size_t workspace_bytes(const plan *p, const oct_joint_attention_args *args)
 {
-    if (!p->sdpa.plan) return 0;
+    if (!p->graph.plan) return 0;
     const size_t answers = p->shape.queries * p->shape.heads * HEAD * sizeof(uint16_t);
-    return padded(p->sdpa.workspace_bytes) + (is_direct(args) ? 0 : answers);
+    return padded(p->graph.workspace_bytes) + (is_direct(args) ? 0 : answers);
 }
 
 oct_status oct_attention_cuda_plan(oct_attention_cuda *attention,
@@ -135,7 +135,7 @@ oct_status oct_attention_cuda_plan(oct_attention_cuda *attention,
         p->next = attention->plans;
         attention->plans = p;
         // What cuDNN refuses, for whatever reason, is left to the own kernel.
-        if (attention->cudnn.handle) oct_sdpa_init(&p->sdpa, &attention->cudnn, shape, NULL);
+        if (attention->cudnn.handle) oct_sdpa_init(&p->graph, &attention->cudnn, shape, NULL);
         planned = p;
     }
     *bytes = workspace_bytes(planned, args);
@@ -147,11 +147,11 @@ static oct_status run_cudnn(const plan *p, const oct_joint_attention_args *args,
 {
     const size_t width = args->heads * HEAD, image = args->image_tokens * width;
     const bool direct = is_direct(args);
-    uint16_t *staged = (uint16_t *)((char *)workspace + padded(p->sdpa.workspace_bytes));
+    uint16_t *staged = (uint16_t *)((char *)workspace + padded(p->graph.workspace_bytes));
     void *out = direct ? args->image.data : staged;
 
     const oct_status st =
-        oct_sdpa_run(&p->sdpa, out, args->q, args->k, args->v, workspace, stream, err);
+        oct_sdpa_run(&p->graph, out, args->q, args->k, args->v, workspace, stream, err);
     if (st || direct) return st;
     oct_convert_cuda(args->image, args->dtype, staged, image, stream);
     if (args->text.data)
@@ -167,7 +167,7 @@ oct_status oct_attention_cuda_run(oct_attention_cuda *attention,
     const plan *p = find(attention, shape_of(args));
     if (!p) return oct_fail(err, OCT_EDEVICE, "no plan for attention of %zu tokens", args->joint);
     assert((uintptr_t)workspace % WORKSPACE_ALIGNMENT == 0);
-    if (p->sdpa.plan) return run_cudnn(p, args, workspace, stream, err);
+    if (p->graph.plan) return run_cudnn(p, args, workspace, stream, err);
     oct_joint_attention_cuda(args, stream);
     return OCT_OK;
 }

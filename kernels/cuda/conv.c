@@ -110,9 +110,9 @@ static void *describe(oct_cudnn_graph *graph, const oct_conv_cuda_call *call)
     const int64_t x_dims[4] = {1, in, height, width}, weight_dims[4] = {out, in, side, side};
     const int64_t y_dims[4] = {1, out, height / stride, width / stride};
     const float one = 1, zero = 0;
-    void *x = oct_cudnn_tensor(graph, X, call->dtype, x_dims);
-    void *weight = oct_cudnn_tensor(graph, WEIGHT, call->dtype, weight_dims);
-    void *y = oct_cudnn_tensor(graph, Y, call->dtype, y_dims);
+    void *x = oct_cudnn_tensor(graph, X, call->dtype, x_dims, NULL);
+    void *weight = oct_cudnn_tensor(graph, WEIGHT, call->dtype, weight_dims, NULL);
+    void *y = oct_cudnn_tensor(graph, Y, call->dtype, y_dims, NULL);
     void *taps = describe_taps(graph, call);
     void *operation = oct_cudnn_begin(graph, OCT_CUDNN_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR);
 

@@ -2,7 +2,6 @@
 #include "kernels/cuda/cudnn_graph.h"
 
 #include <assert.h>
-#include <stdbool.h>
 
 #define CONFIGS_MAX 16
 #define NOTES_MAX 16
@@ -45,14 +44,12 @@ static int data_type(oct_dtype dtype)
     return dtype == OCT_F16 ? OCT_CUDNN_DATA_HALF : OCT_CUDNN_DATA_BFLOAT16;
 }
 
-void *oct_cudnn_tensor(oct_cudnn_graph *graph, int64_t id, oct_dtype dtype,
-                       const int64_t dimensions[4])
+static void *describe_tensor(oct_cudnn_graph *graph, int64_t id, oct_dtype dtype,
+                             const int64_t dimensions[4], const int64_t strides[4],
+                             bool is_by_value)
 {
     const int64_t alignment = ALIGNMENT;
-    const int64_t rows = dimensions[2] * dimensions[3];
-    const int64_t strides[4] = {dimensions[1] * rows, rows, dimensions[3], 1};
     const int type = data_type(dtype);
-    const bool is_by_value = false;
     void *tensor = oct_cudnn_begin(graph, OCT_CUDNN_TENSOR_DESCRIPTOR);
 
     oct_cudnn_set(graph, tensor, OCT_CUDNN_TENSOR_DATA_TYPE, OCT_CUDNN_TYPE_DATA_TYPE, 1, &type);
@@ -65,6 +62,22 @@ void *oct_cudnn_tensor(oct_cudnn_graph *graph, int64_t id, oct_dtype dtype,
                   &is_by_value);
     oct_cudnn_end(graph, tensor);
     return tensor;
+}
+
+void *oct_cudnn_tensor(oct_cudnn_graph *graph, int64_t id, oct_dtype dtype,
+                       const int64_t dimensions[4], const int64_t strides[4])
+{
+    const int64_t rows = dimensions[2] * dimensions[3];
+    const int64_t dense[4] = {dimensions[1] * rows, rows, dimensions[3], 1};
+
+    return describe_tensor(graph, id, dtype, dimensions, strides ? strides : dense, false);
+}
+
+void *oct_cudnn_scalar(oct_cudnn_graph *graph, int64_t id)
+{
+    static const int64_t one[4] = {1, 1, 1, 1};
+
+    return describe_tensor(graph, id, OCT_F32, one, one, true);
 }
 
 static void *ask_heuristics(oct_cudnn_graph *graph, void *operation)
@@ -143,7 +156,8 @@ oct_status oct_cudnn_graph_plan(oct_cudnn_graph *graph, void *operation, oct_err
     oct_status st = oct_cudnn_fail(graph->cudnn, graph->status, graph->what, err);
     if (st) return st;
     for (int64_t i = 0; i < n_configs && !graph->plan; i++)
-        if (is_faithful(graph, configs[i])) graph->plan = make_plan(graph, configs[i]);
+        if (graph->takes_any_engine || is_faithful(graph, configs[i]))
+            graph->plan = make_plan(graph, configs[i]);
     if (!graph->plan)
         return oct_fail(err, OCT_EUNSUPPORTED, "cuDNN has no engine for %s (of %d)", graph->what,
                         (int)n_configs);

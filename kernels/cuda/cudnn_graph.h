@@ -6,6 +6,7 @@
 // does nothing until oct_cudnn_graph_plan() returns it. They live as long as the graph.
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -82,6 +83,7 @@ enum {
 typedef struct oct_cudnn_graph {
     const oct_cudnn *cudnn;  // borrowed until deinit
     const char *what;        // for messages: "a convolution"; borrowed
+    bool takes_any_engine;   // whatever cuDNN notes about its numbers
     void *descriptors[48];
     size_t n_descriptors;
     int status;              // the first refusal
@@ -95,13 +97,17 @@ void oct_cudnn_set(oct_cudnn_graph *graph, void *descriptor, int name, int type,
 void oct_cudnn_set_descriptor(oct_cudnn_graph *graph, void *descriptor, int name, void *value);
 void oct_cudnn_end(oct_cudnn_graph *graph, void *descriptor);  // finalize it
 
-// A tensor of four dimensions, dense, the last one innermost. dtype: F32, F16 or BF16.
+// A tensor of four dimensions, aligned to 16 bytes. Strides are in numbers; NULL: dense, the last
+// dimension innermost. dtype: F32, F16 or BF16.
 void *oct_cudnn_tensor(oct_cudnn_graph *graph, int64_t id, oct_dtype dtype,
-                       const int64_t dimensions[4]);
+                       const int64_t dimensions[4], const int64_t strides[4]);
 
-// A plan of the operation: the first that cuDNN recommends and accepts, of engines that add
-// products up in the type of the operation, without transforming them, and the same in each run.
-// OCT_EUNSUPPORTED when there is none.
+// A number of F32 that is read on the host when the plan is launched.
+void *oct_cudnn_scalar(oct_cudnn_graph *graph, int64_t id);
+
+// A plan of the operation: the first that cuDNN recommends and accepts, unless takes_any_engine of
+// engines that add products up in the type of the operation, without transforming them, and the
+// same in each run. OCT_EUNSUPPORTED when there is none.
 oct_status oct_cudnn_graph_plan(oct_cudnn_graph *graph, void *operation, oct_err *err);
 
 // Launch the plan. workspace: workspace_bytes, aligned to 256.

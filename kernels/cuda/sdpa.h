@@ -5,7 +5,7 @@
 #pragma once
 
 #include "common/tensor.h"
-#include "kernels/cuda/cudnn.h"
+#include "kernels/cuda/cudnn_graph.h"
 
 #define OCT_SDPA_CUDNN_MIN 91301  // 9.13.1
 
@@ -14,28 +14,17 @@ typedef struct oct_sdpa_shape {
     size_t heads, queries, joint;
 } oct_sdpa_shape;
 
-// A zeroed one is valid and empty. Descriptors live as long as the plan made of them.
-typedef struct oct_sdpa {
-    const oct_cudnn *cudnn;  // borrowed until oct_sdpa_deinit()
-    void *descriptors[32];
-    size_t n_descriptors;
-    void *plan;
-    size_t workspace_bytes;
-} oct_sdpa;
-
-// Describe the operation; needs no GPU. It is the last of the descriptors.
+// Begin the graph with the operation; needs no GPU. A refusal is kept in graph->status.
 //
 //   q, k, v   [heads][joint][64], of q the first `queries` tokens of each head
 //   out       [queries][heads * 64]
-oct_status oct_sdpa_describe(oct_sdpa *sdpa, const oct_cudnn *cudnn, oct_sdpa_shape shape,
-                             oct_err *err);
+void *oct_sdpa_describe(oct_cudnn_graph *graph, const oct_cudnn *cudnn, oct_sdpa_shape shape);
 
 // Describe it and make a plan, the first that cuDNN recommends and accepts. OCT_EUNSUPPORTED when
-// there is none. On failure `sdpa` is left empty.
-oct_status oct_sdpa_init(oct_sdpa *sdpa, const oct_cudnn *cudnn, oct_sdpa_shape shape,
+// there is none. On failure the graph is left empty.
+oct_status oct_sdpa_init(oct_cudnn_graph *graph, const oct_cudnn *cudnn, oct_sdpa_shape shape,
                          oct_err *err);
-void oct_sdpa_deinit(oct_sdpa *sdpa);  // fine on an empty one
 
 // Launch the plan; may be captured. workspace: workspace_bytes, aligned to 256.
-oct_status oct_sdpa_run(const oct_sdpa *sdpa, void *out, const void *q, const void *k,
+oct_status oct_sdpa_run(const oct_cudnn_graph *graph, void *out, const void *q, const void *k,
                         const void *v, void *workspace, oct_stream stream, oct_err *err);

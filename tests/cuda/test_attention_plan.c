@@ -247,6 +247,19 @@ static void engines_that_refuse_are_passed_over(void)
     }
 }
 
+// Convolutions are more particular.
+static void what_an_engine_notes_does_not_matter(void)
+{
+    oct_joint_attention_args args = new_args(true);
+    size_t bytes = 0;
+    reset();
+    for (int i = 0; i < FAKE_CUDNN_ENGINES; i++) fake->notes[i] = 2;  // sums of reduced precision
+    oct_attention_cuda *attention = open_for(90);
+    CHECK(oct_attention_cuda_plan(attention, &args, &bytes, NULL) == OCT_OK);
+    CHECK_TEXT(oct_attention_cuda_library(attention, &args), "cuDNN 9.19.0");
+    oct_attention_cuda_close(attention);
+}
+
 static void a_shape_is_planned_once(void)
 {
     oct_joint_attention_args args = new_args(true);
@@ -295,10 +308,11 @@ static void the_installed_cudnn_takes_the_operation(void)
         SKIP("cuDNN is older than 9.13.1");
     }
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        oct_sdpa sdpa;
-        CHECK(oct_sdpa_describe(&sdpa, &cudnn, shapes[i], &err) == OCT_OK);
+        oct_cudnn_graph graph;
+        CHECK(oct_sdpa_describe(&graph, &cudnn, shapes[i]) != NULL);
+        CHECK(oct_cudnn_fail(&cudnn, graph.status, graph.what, &err) == OCT_OK);
         CHECK_TEXT(err.text, "");
-        oct_sdpa_deinit(&sdpa);
+        oct_cudnn_graph_deinit(&graph);
     }
     oct_cudnn_close(&cudnn);
 }
@@ -324,6 +338,7 @@ int main(int argc, char **argv)
     RUN(other_sinks_are_filled_from_the_workspace);
     RUN(sinks_of_the_same_type_may_still_need_the_workspace);
     RUN(engines_that_refuse_are_passed_over);
+    RUN(what_an_engine_notes_does_not_matter);
     RUN(a_shape_is_planned_once);
     RUN(a_launch_that_is_refused_is_an_error);
     RUN(the_installed_cudnn_takes_the_operation);
