@@ -394,8 +394,9 @@ static oct_status open_libraries(oct_cuda_device *d, int multiprocessors,
     if (!st) st = oct_conv_cuda_open(&d->conv, libraries->cudnn, why);
     if (!st) st = oct_attention_cuda_open(&d->attention, &attention, why);
     if (!st) {
-        oct_verbose("%s, sm_%d: %s, convolutions by %s", d->name, d->sm,
-                    oct_gemm_cuda_library(d->gemm), oct_conv_cuda_library(d->conv));
+        oct_verbose("%s, sm_%d: %s, attention by %s, convolutions by %s", d->name, d->sm,
+                    oct_gemm_cuda_library(d->gemm), oct_attention_cuda_library(d->attention, NULL),
+                    oct_conv_cuda_library(d->conv));
     }
     return st;
 }
