@@ -226,9 +226,11 @@ static void new_memory_is_not_zero(void)
 static void a_write_beyond_a_buffer_is_reported(void)
 {
     begin(EMULATED_AS_ISSUED);
+    CHECK(!cudaEventDestroy(event));
     launch(add_one, a, x + 2);
     CHECK_TEXT(emulated_finish(), "a buffer of 8 bytes was written at 8");
     begin(EMULATED_AS_ISSUED);
+    CHECK(!cudaEventDestroy(event));
     launch(add_one, a, x - 1);
     CHECK_TEXT(emulated_finish(), "a buffer of 8 bytes was written at -4");
 }
