@@ -30,7 +30,6 @@ static const struct {
 } operations[] = {
     {"absmax", check_cuda_absmax},
     {"observe", check_cuda_observe},
-    {"square_sums", check_cuda_square_sums},
     {"convert", check_cuda_convert},
     {"decode", check_cuda_decode},
     {"layer_norm_modulate", check_cuda_layer_norm_modulate},
