@@ -15,7 +15,6 @@
 #endif
 
 #define SHA256_BYTES 32
-#define READ_BYTES ((size_t)1 << 20)
 
 // libcrypto fails here only without memory for its small context, which is ours like an arena's.
 static void require(bool is_done)
@@ -43,29 +42,6 @@ void oct_sha256_end(oct_sha256 *sha, char hex[OCT_SHA256_HEX])
     EVP_MD_CTX_free(sha->context);
     sha->context = NULL;
     for (size_t i = 0; i < SHA256_BYTES; i++) snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-}
-
-oct_status oct_sha256_of_file(const oct_file *file, char hex[OCT_SHA256_HEX], oct_err *err)
-{
-    char *buffer = malloc(READ_BYTES);
-    if (!buffer) return oct_fail(err, OCT_ENOMEM, "out of memory for %zu bytes", READ_BYTES);
-
-    oct_sha256 sha;
-    oct_status st = OCT_OK;
-    oct_sha256_begin(&sha);
-    oct_file_read_ahead(file, 0, OCT_READ_AHEAD);
-    for (uint64_t at = 0; at < file->bytes && !st;) {
-        const uint64_t rest = file->bytes - at;
-        const size_t bytes = rest < READ_BYTES ? (size_t)rest : READ_BYTES;
-        oct_file_read_ahead(file, at + OCT_READ_AHEAD, bytes);
-        st = oct_file_read(file, buffer, bytes, at, err);
-        if (!st) oct_sha256_add(&sha, buffer, bytes);
-        at += bytes;
-    }
-    oct_sha256_end(&sha, hex);
-    if (st) hex[0] = '\0';
-    free(buffer);
-    return st;
 }
 
 void oct_sha256_of(const void *data, size_t bytes, char hex[OCT_SHA256_HEX])

@@ -21,8 +21,11 @@ void oct_sha256_begin(oct_sha256 *sha);
 void oct_sha256_add(oct_sha256 *sha, const void *data, size_t bytes);
 void oct_sha256_end(oct_sha256 *sha, char hex[OCT_SHA256_HEX]);  // and frees the context
 
-// All bytes of a file that is already open, by the same descriptor.
+// All bytes of an open file, or all from an offset on, by its descriptor. A second thread reads
+// ahead, through 4 MiB.
 oct_status oct_sha256_of_file(const oct_file *file, char hex[OCT_SHA256_HEX], oct_err *err);
+oct_status oct_sha256_of_range(const oct_file *file, uint64_t from, char hex[OCT_SHA256_HEX],
+                               oct_err *err);
 void oct_sha256_of(const void *data, size_t bytes, char hex[OCT_SHA256_HEX]);
 
 typedef struct oct_xxh128 {

@@ -49,8 +49,8 @@ typedef struct stream {
     size_t n_jobs, first, next;  // those in work are among [first, next)
     uint8_t *region;             // where tensors are held
     uint64_t region_bytes, chunk_bytes;
-    size_t n_chunks, n_free, n_filled, first_filled;
-    chunk *chunks, **free_chunks, **filled;  // [n_chunks]; filled is a ring
+    size_t n_chunks, n_free, n_filled;
+    chunk *chunks, **free_chunks, **filled;  // [n_chunks]; the latter two are stacks
     pthread_mutex_t lock;
     pthread_cond_t changed;
     size_t n_allowed;               // jobs before the first that failed, or all
@@ -447,19 +447,18 @@ static bool take_of_stage(stream *s, stage wanted, task *t)
     return false;
 }
 
-// Those of tensors behind one that failed are forgotten.
+// The newest first: the likeliest to be in this thread's cache. Those of tensors behind one that
+// failed are forgotten.
 static bool take_write(stream *s, task *t)
 {
     while (s->n_filled && s->n_writing < s->writing_max) {
-        chunk *oldest = s->filled[s->first_filled];
-        s->first_filled = (s->first_filled + 1) % s->n_chunks;
-        s->n_filled--;
-        if ((size_t)(oldest->job - s->jobs) < s->n_allowed) {
-            *t = (task){oldest->job, WRITING, 0, oldest};
+        chunk *newest = s->filled[--s->n_filled];
+        if ((size_t)(newest->job - s->jobs) < s->n_allowed) {
+            *t = (task){newest->job, WRITING, 0, newest};
             s->n_writing++;
             return true;
         }
-        s->free_chunks[s->n_free++] = oldest;
+        s->free_chunks[s->n_free++] = newest;
     }
     return false;
 }
@@ -503,7 +502,7 @@ static void end_task(stream *s, const task *t, oct_status st, const oct_err *err
 
     if (st) fail_job(s, (size_t)(t->job - s->jobs), st, err);
     if (is_filled) {
-        s->filled[(s->first_filled + s->n_filled++) % s->n_chunks] = t->chunk;
+        s->filled[s->n_filled++] = t->chunk;
         t->job->n_unwritten++;
     } else if (t->chunk) {
         s->free_chunks[s->n_free++] = t->chunk;

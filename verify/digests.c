@@ -11,8 +11,6 @@
 #include "common/file.h"
 #include "common/shard_index.h"
 
-#define READ_BYTES ((uint64_t)1 << 20)
-
 // ---- What is expected.
 
 static oct_status expect_text(oct_digest *file, const char *option, const char *text, oct_err *err)
@@ -80,25 +78,11 @@ static oct_status hash_range(const char *path, uint64_t from, char hex[OCT_SHA25
                              oct_err *err)
 {
     oct_file file = {0};
-    oct_sha256 sha;
-    uint8_t *chunk = malloc(READ_BYTES);
-    oct_status st =
-        chunk ? oct_file_open(&file, path, err)
-              : oct_fail(err, OCT_ENOMEM, "out of memory for %" PRIu64 " bytes", READ_BYTES);
-    oct_sha256_begin(&sha);
-    if (!st) oct_file_read_ahead(&file, from, OCT_READ_AHEAD);
-    for (uint64_t at = from; at < file.bytes && !st;) {
-        const uint64_t bytes = file.bytes - at < READ_BYTES ? file.bytes - at : READ_BYTES;
-        oct_file_read_ahead(&file, at + OCT_READ_AHEAD, bytes);
-        st = oct_file_read(&file, chunk, bytes, at, err);
-        if (!st) oct_sha256_add(&sha, chunk, bytes);
-        at += bytes;
-    }
-    oct_sha256_end(&sha, hex);
+    oct_status st = oct_file_open(&file, path, err);
+    if (!st) st = oct_sha256_of_range(&file, from, hex, err);
     if (!st) st = oct_file_check_unchanged(&file, err);
     if (st) hex[0] = '\0';
     oct_file_close(&file);
-    free(chunk);
     return st;
 }
 

@@ -37,7 +37,7 @@ static void sha256_does_not_depend_on_the_pieces(void)
 static void files_are_digested_whole(void)
 {
     char path[] = "/tmp/octavo-test-XXXXXX", hex[OCT_SHA256_HEX];
-    const size_t bytes = 2500001;  // more than two reads
+    const size_t bytes = 9500001;  // more pieces than are in memory at once
     char *data = calloc(bytes, 1);
     for (size_t i = 0; i < bytes; i++) data[i] = (char)(i * 31 >> 3);
     const int fd = mkstemp(path);
@@ -50,6 +50,12 @@ static void files_are_digested_whole(void)
     oct_sha256_of(data, bytes, want);
     CHECK(oct_file_open(&file, path, &err) == OCT_OK);
     CHECK(oct_sha256_of_file(&file, hex, &err) == OCT_OK);
+    CHECK_TEXT(hex, want);
+    oct_sha256_of(data + 12345, bytes - 12345, want);
+    CHECK(oct_sha256_of_range(&file, 12345, hex, &err) == OCT_OK);
+    CHECK_TEXT(hex, want);
+    oct_sha256_of("", 0, want);
+    CHECK(oct_sha256_of_range(&file, bytes, hex, &err) == OCT_OK);
     CHECK_TEXT(hex, want);
 
     CHECK(truncate(path, 2000000) == 0);
