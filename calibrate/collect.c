@@ -159,6 +159,7 @@ oct_status oct_calibration_collect(oct_calibration *calibration, const oct_denoi
             .amax = oct_observer_amax(observer, i),
             .cond = amax,
             .uncond = has_guidance ? amax + steps : NULL,
+            .exponents = &observer->exponents[i],
             .channels = observer->channels ? &observer->channels[i] : NULL,
         };
         const oct_status st = check_range(layer, err);
@@ -199,6 +200,8 @@ oct_status oct_collection_run(oct_collection *collection, oct_err *err)
     if (st) return st;
     oct_observer *observer = &collection->observer;
     oct_ranks_max(&collection->ranks, observer->amax, observer->n_layers * 2 * observer->n_steps);
+    oct_ranks_add(&collection->ranks, observer->exponents->counts,
+                  observer->n_layers * OCT_EXPONENT_BINS);
     for (size_t i = 0; observer->channels && i < observer->n_layers; i++) {
         oct_ranks_sum(&collection->ranks, &observer->channels[i]);
     }

@@ -2,13 +2,14 @@
 //
 // Ranks: several processes that share one calibration, started by mpirun or srun.
 //
-// Rank r takes prompts r, r + count, ...; ranges are maxima and squares are added exactly, so the
-// result does not depend on how many ranks there are. Without MPI, or when started plainly, there
+// Rank r takes prompts r, r + count, ...; ranges are maxima, counts and squares are added exactly, so
+// the result does not depend on how many ranks there are. Without MPI, or when started plainly, there
 // is one rank.
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/status.h"
 #include "ptq/channels.h"
@@ -28,6 +29,9 @@ oct_status oct_ranks_agree(const oct_ranks *ranks, oct_status status, oct_err *e
 
 // Every element becomes the largest over the ranks, on all of them.
 void oct_ranks_max(const oct_ranks *ranks, float *values, size_t n);
+
+// Every element becomes the sum over the ranks, on all of them.
+void oct_ranks_add(const oct_ranks *ranks, uint64_t *counts, size_t n);
 
 // The squares and rows of all ranks, on all of them.
 void oct_ranks_sum(const oct_ranks *ranks, oct_channels *channels);

@@ -50,6 +50,15 @@ void oct_ranks_max(const oct_ranks *ranks, float *values, size_t n)
     }
 }
 
+void oct_ranks_add(const oct_ranks *ranks, uint64_t *counts, size_t n)
+{
+    if (ranks->count == 1) return;
+    for (size_t at = 0; at < n; at += INT_MAX) {
+        const size_t part = n - at < INT_MAX ? n - at : INT_MAX;
+        MPI_Allreduce(MPI_IN_PLACE, counts + at, (int)part, MPI_UINT64_T, MPI_SUM, MPI_COMM_WORLD);
+    }
+}
+
 static void merge_energies(void *others, void *sums, int *n, MPI_Datatype *type)
 {
     for (int i = 0; i < *n; i++) {

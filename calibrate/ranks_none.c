@@ -25,6 +25,10 @@ void oct_ranks_max(const oct_ranks *ranks, float *values, size_t n)
 {
 }
 
+void oct_ranks_add(const oct_ranks *ranks, uint64_t *counts, size_t n)
+{
+}
+
 void oct_ranks_sum(const oct_ranks *ranks, oct_channels *channels)
 {
 }

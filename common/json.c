@@ -150,17 +150,24 @@ oct_status oct_json_number(const cJSON *object, const char *key, double *value, 
     return OCT_OK;
 }
 
+bool oct_json_is_count(const cJSON *item, uint64_t *value)
+{
+    const double number = cJSON_IsNumber(item) ? item->valuedouble : -1;
+
+    if (!(number >= 0 && number <= COUNT_MAX) || floor(number) != number) return false;
+    *value = (uint64_t)number;
+    return true;
+}
+
 oct_status oct_json_count(const cJSON *object, const char *key, uint64_t *value, oct_err *err)
 {
     double number = 0;
 
     const oct_status st = oct_json_number(object, key, &number, err);
     if (st) return st;
-    if (!(number >= 0 && number <= COUNT_MAX) || floor(number) != number)
-        return oct_fail(err, OCT_EFORMAT, "'%s' must be a whole number in 0..2^53, not %.17g", key,
-                        number);
-    *value = (uint64_t)number;
-    return OCT_OK;
+    if (oct_json_is_count(cJSON_GetObjectItemCaseSensitive(object, key), value)) return OCT_OK;
+    return oct_fail(err, OCT_EFORMAT, "'%s' must be a whole number in 0..2^53, not %.17g", key,
+                    number);
 }
 
 oct_status oct_json_only_keys(const cJSON *object, const char *const *known, oct_err *err)

@@ -28,6 +28,7 @@ oct_status oct_json_load(const char *path, cJSON **root, oct_err *err);
 oct_status oct_json_text(const cJSON *object, const char *key, const char **value, oct_err *err);
 oct_status oct_json_number(const cJSON *object, const char *key, double *value, oct_err *err);
 oct_status oct_json_count(const cJSON *object, const char *key, uint64_t *value, oct_err *err);
+bool oct_json_is_count(const cJSON *item, uint64_t *value);  // and if so, what it is
 
 // Refuse keys that are not in `known` (ends with NULL): "unknown key 'wieghts'".
 oct_status oct_json_only_keys(const cJSON *object, const char *const *known, oct_err *err);

@@ -25,7 +25,7 @@ static const char *const root_keys[] = {"octavo_calibration", "model",  "run",
 static const char *const model_keys[] = {"denoiser_xxh3", NULL};
 static const char *const run_keys[] = {"prompts_sha256", "prompts", "sampler", "steps", "cfg",
                                        "width",          "height",  "seed",    NULL};
-static const char *const layer_keys[] = {"amax", "cond", "uncond", NULL};
+static const char *const layer_keys[] = {"amax", "cond", "uncond", "exponents", NULL};
 
 static oct_status get_object(const cJSON *parent, const char *key, const char *const *known,
                              const cJSON **object, oct_err *err)
@@ -116,6 +116,42 @@ static oct_status get_ranges(oct_calibration *calibration, const cJSON *layer, c
     return OCT_OK;
 }
 
+// Nothing may be counted beyond the range; by a little it may, for a GPU counts rounded numbers.
+static oct_status check_counts(const oct_exponents *exponents, float amax, oct_err *err)
+{
+    const float most = 1.01f * amax;
+    oct_exponents last = {{0}};
+    int bin = OCT_EXPONENT_BINS - 1;
+
+    oct_count_exponents(last.counts, &most, 1);
+    for (; !last.counts[bin]; bin--) {
+        if (exponents->counts[bin] == 0) continue;
+        return oct_fail(err, OCT_EFORMAT, "'exponents' counts numbers beyond 'amax', %.9g", amax);
+    }
+    return OCT_OK;
+}
+
+static oct_status get_exponents(oct_calibration *calibration, const cJSON *item,
+                                oct_calibration_layer *layer, oct_err *err)
+{
+    const cJSON *array = cJSON_GetObjectItemCaseSensitive(item, "exponents"), *count = NULL;
+    size_t n = 0;
+
+    if (!array) return OCT_OK;
+    oct_exponents *exponents = oct_arena_alloc(&calibration->arena, sizeof *exponents);
+    bool is_good = cJSON_IsArray(array) && cJSON_GetArraySize(array) == OCT_EXPONENT_BINS;
+    cJSON_ArrayForEach(count, array)
+    {
+        is_good = is_good && oct_json_is_count(count, &exponents->counts[n++]);
+    }
+    if (!is_good) {
+        return oct_fail(err, OCT_EFORMAT, "'exponents' must be a list of %d counts",
+                        OCT_EXPONENT_BINS);
+    }
+    layer->exponents = exponents;
+    return check_counts(exponents, layer->amax, err);
+}
+
 static float largest(const float *ranges, uint64_t n)
 {
     float most = 0;
@@ -145,7 +181,7 @@ static oct_status get_layer(oct_calibration *calibration, const cJSON *item,
         return oct_fail(err, OCT_EFORMAT, "'amax' is %.9g, but a step has %.9g", layer->amax,
                         cond > uncond ? cond : uncond);
     }
-    return OCT_OK;
+    return get_exponents(calibration, item, layer, err);
 }
 
 static oct_status get_layers(oct_calibration *calibration, const cJSON *layers, oct_err *err)
@@ -310,6 +346,15 @@ static cJSON *new_floats(const float *values, uint64_t n)
     return array;
 }
 
+static void add_exponents(cJSON *item, const oct_exponents *exponents)
+{
+    if (!exponents) return;
+    cJSON *array = cJSON_AddArrayToObject(item, "exponents");
+    for (int bin = 0; bin < OCT_EXPONENT_BINS; bin++) {
+        cJSON_AddItemToArray(array, cJSON_CreateNumber((double)exponents->counts[bin]));
+    }
+}
+
 static cJSON *new_document(const oct_calibration *calibration)
 {
     cJSON *root = cJSON_CreateObject();
@@ -336,6 +381,7 @@ static cJSON *new_document(const oct_calibration *calibration)
         cJSON_AddItemToObject(item, "amax", new_float(layer->amax));
         cJSON_AddItemToObject(item, "cond", new_floats(layer->cond, calibration->steps));
         cJSON_AddItemToObject(item, "uncond", new_floats(layer->uncond, calibration->steps));
+        add_exponents(item, layer->exponents);
     }
     return root;
 }

@@ -9,14 +9,15 @@
 //            "width": 1024, "height": 1024, "seed": 0},
 //    "channels_sha256": "...",
 //    "layers": {"joint_blocks.0.x_block.attn.qkv":
-//        {"amax": 7.25, "cond": [..per step..], "uncond": [..per step..]}}}
+//        {"amax": 7.25, "cond": [..per step..], "uncond": [..per step..], "exponents": [..48..]}}}
 //
 // "channels_sha256" is there when the file beside it, of the same path and OCT_CHANNELS_SUFFIX, has
 // statistics per channel: see ptq/channels.h. It is then read too, and must be the one that is named.
 // "uncond" is empty without guidance. Ranges are binary32 values, printed with the fewest digits
 // that read back to the same bits. A seed above 2^53 does not fit a JSON number. "amax" is at least
 // the largest of the steps; 0 means that the layer saw nothing but zeros, and a plan treats it like
-// a layer without a range.
+// a layer without a range. "exponents" may be missing; it counts the numbers that entered the layer
+// by their magnitude, over all prompts, steps and branches, in the bins of kernels/exponents.h.
 #pragma once
 
 #include <stddef.h>
@@ -26,12 +27,14 @@
 #include "common/digest.h"
 #include "common/status.h"
 #include "ptq/channels.h"
+#include "ptq/exponents.h"
 
 typedef struct oct_calibration_layer {
     const char *name;          // SAI layer name
     float amax;                // over everything
     float *cond, *uncond;      // [n_steps] each; uncond NULL without guidance
-    const oct_channels *channels;  // of its input; NULL: not recorded
+    const oct_exponents *exponents;  // of its input; NULL: not recorded
+    const oct_channels *channels;    // likewise
 } oct_calibration_layer;
 
 typedef struct oct_calibration {
@@ -50,7 +53,7 @@ typedef struct oct_calibration {
 
 // Strict: unknown keys, duplicate layers, negative, zero-length or non-finite values are
 // OCT_EFORMAT naming file and layer, and so is a channel whose mean square is beyond the layer's
-// range; another version is OCT_EUNSUPPORTED. On failure `calibration` is left empty.
+// range or a number counted beyond it; another version is OCT_EUNSUPPORTED. On failure `calibration` is left empty.
 oct_status oct_calibration_load(oct_calibration *calibration, const char *path, oct_err *err);
 
 // The channels go first, so that a file that is there never names one that is not.

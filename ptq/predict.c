@@ -110,6 +110,20 @@ static oct_status encode(sample *s, const oct_plan *plan, oct_prediction *predic
     return st;
 }
 
+static void predict_inputs(const oct_plan *plan, const oct_decision *decision,
+                           oct_prediction *prediction)
+{
+    const double scale = (double)decision->input_scale;
+
+    if (decision->inputs != OCT_INPUTS_STATIC) return;
+    const oct_calibration_layer *range =
+        oct_calibration_find(plan->params.calibration, decision->layer->name);
+    if (!range->exponents) return;
+    const double amax = (double)range->amax;
+    prediction->input_sqnr_db = oct_exponents_sqnr_db(range->exponents, amax, scale);
+    prediction->input_underflow = oct_exponents_underflow(range->exponents, amax, scale);
+}
+
 static oct_status predict(const oct_plan *plan, const oct_decision *decision,
                           oct_prediction *prediction, oct_err *err)
 {
@@ -117,7 +131,9 @@ static oct_status predict(const oct_plan *plan, const oct_decision *decision,
     sample s = {.layer = *layer, .decision = *decision};
     oct_status st = OCT_OK;
 
-    *prediction = (oct_prediction){.sqnr_db = NAN, .output_sqnr_db = NAN};
+    *prediction = (oct_prediction){
+        .sqnr_db = NAN, .output_sqnr_db = NAN, .input_sqnr_db = NAN, .input_underflow = NAN};
+    predict_inputs(plan, decision, prediction);
     if (decision->weights == OCT_WEIGHTS_KEEP) return OCT_OK;
     if (layer->out_features > OCT_PREDICT_ROWS) s.layer.out_features = OCT_PREDICT_ROWS;
     s.decision.layer = &s.layer;

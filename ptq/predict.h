@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a plan will cost, before anything is written: the signal-to-noise ratio of each FP8 weight,
-// from really encoding some of its rows.
+// from really encoding some of its rows, and of its FP8 inputs, from the calibration.
 #pragma once
 
 #include "ptq/plan.h"
@@ -16,6 +16,9 @@ typedef struct oct_prediction {
     double output_sqnr_db;  // the same of the layer's outputs in 16 bit: every column's squares
                             // times the mean square of its input channel, which takes channels for
                             // uncorrelated; NAN where the calibration does not know them
+    double input_sqnr_db;    // of the inputs as E4M3 by their calibrated scale, estimated from their
+    double input_underflow;  // histogram, and the share that becomes 0: ptq/exponents.h. NAN where
+                             // inputs are not static or nothing was counted
     uint64_t rows;   // OCT_PREDICT_ROWS, evenly spread from the first; all of a smaller weight;
                      // 0 for a kept layer
 } oct_prediction;

@@ -83,23 +83,46 @@ static bool has_channels(const oct_plan *plan)
     return plan->params.calibration && plan->params.calibration->channels;
 }
 
+static bool has_inputs(const oct_plan *plan, const oct_prediction *predictions)
+{
+    for (size_t i = 0; i < plan->n_decisions; i++) {
+        if (!isnan(predictions[i].input_underflow)) return true;
+    }
+    return false;
+}
+
+// Columns of what only a calibration knows: "   35.1   29.8    0.4%".
+static void print_calibrated(const oct_prediction *prediction, bool has_outputs, bool has_inputs)
+{
+    char text[32];
+    if (has_outputs) printf("%8s", print_sqnr(text, sizeof text, prediction->output_sqnr_db));
+    if (!has_inputs) return;
+    printf("%7s", print_sqnr(text, sizeof text, prediction->input_sqnr_db));
+    if (isnan(prediction->input_underflow)) {
+        printf("%8s", "-");
+    } else {
+        printf("%7.1f%%", 100 * prediction->input_underflow);
+    }
+}
+
 static void print_layers(const oct_plan *plan, const oct_prediction *predictions)
 {
     const widths w = find_widths(plan);
-    const bool has_outputs = has_channels(plan);
-    printf("%-*s  %-9s %12s  %-*s %-6s %5s%s %11s  %s\n", w.name, "layer", "role", "out x in",
-           w.weights, "weights", "inputs", "dB", has_outputs ? " outputs" : "", "bytes", "why");
+    const bool has_outputs = has_channels(plan), with_inputs = has_inputs(plan, predictions);
+    printf("%-*s  %-9s %12s  %-*s %-6s %5s%s%s %11s  %s\n", w.name, "layer", "role", "out x in",
+           w.weights, "weights", "inputs", "dB", has_outputs ? " outputs" : "",
+           with_inputs ? "  in dB  zeroed" : "", "bytes", "why");
     for (size_t i = 0; i < plan->n_decisions; i++) {
         const oct_decision *d = &plan->decisions[i];
-        char shape[48], weights[64], sqnr[32], outputs[32] = "";
+        char shape[48], weights[64], sqnr[32];
         snprintf(shape, sizeof shape, "%" PRIu64 "x%" PRIu64, d->layer->out_features,
                  d->layer->in_features);
-        if (has_outputs) print_sqnr(outputs, sizeof outputs, predictions[i].output_sqnr_db);
-        printf("%-*s  %-9s %12s  %-*s %-6s %5s%*s %11" PRIu64 "  ", w.name, d->layer->name,
+        printf("%-*s  %-9s %12s  %-*s %-6s %5s", w.name, d->layer->name,
                oct_role_name(d->layer->role), shape, w.weights,
                print_weights(weights, sizeof weights, d), inputs_name(d),
-               print_sqnr(sqnr, sizeof sqnr, predictions[i].sqnr_db), has_outputs ? 8 : 0, outputs,
-               d->bytes_after);
+               print_sqnr(sqnr, sizeof sqnr, predictions[i].sqnr_db));
+        print_calibrated(&predictions[i], has_outputs, with_inputs);
+        printf(" %11" PRIu64 "  ", d->bytes_after);
         print_why(d);
     }
     printf("\ndB: predicted signal-to-noise ratio of the weight, from encoding at most %d of its "
@@ -109,6 +132,10 @@ static void print_layers(const oct_plan *plan, const oct_prediction *predictions
         printf(
             "outputs: the same of what the layer computes with it, by the calibrated strength of "
             "its input channels\n");
+    }
+    if (with_inputs) {
+        printf("in dB, zeroed: of its inputs at their calibrated scale, estimated: the ratio, and "
+               "how many become 0\n");
     }
 }
 
@@ -292,6 +319,11 @@ static void add_prediction(cJSON *item, const oct_prediction *prediction)
     add_sqnr(item, "sqnr_db", prediction->sqnr_db);
     if (!isnan(prediction->output_sqnr_db)) {
         add_sqnr(item, "output_sqnr_db", prediction->output_sqnr_db);
+    }
+    if (!isnan(prediction->input_sqnr_db)) {
+        add_sqnr(item, "input_sqnr_db", prediction->input_sqnr_db);
+        cJSON_AddNumberToObject(item, "input_underflow",
+                                round(prediction->input_underflow * 1e6) / 1e6);
     }
     cJSON_AddNumberToObject(item, "sqnr_rows", (double)prediction->rows);
 }

@@ -19,8 +19,9 @@
 // named, by the next read() or sync(). alloc(), adopt() and open() fail at once.
 //
 // Observers. With `device->observer` every layer of the denoiser notes how large its input was, for
-// the observer's branch and step at the time of the call. The numbers are in the observer after the
-// next sync(). The observer is set and taken away between sync() and the next operation.
+// the observer's branch and step at the time of the call, and how its numbers are spread (a GPU
+// counts them as the layer reads them, in 16 bits). All of it is in the observer after the next
+// sync(). The observer is set and taken away between sync() and the next operation.
 //
 // Pointers named x, y, ... below are to device memory; ids, shapes and layers are host memory.
 #pragma once

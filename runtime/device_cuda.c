@@ -91,7 +91,7 @@ static oct_status cuda_sync(oct_device *device, oct_err *err)
 
     for (int i = 0; i < OCT_COMPUTE_STREAMS; i++)
         oct_cuda_keep(d, cudaStreamSynchronize(d->streams[i]), "waiting");
-    oct_cuda_gather_peaks(d);
+    oct_cuda_gather_observed(d);
     return report(d, err);
 }
 

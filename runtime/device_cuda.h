@@ -104,7 +104,9 @@ typedef struct oct_cuda_device {
     bool is_capturing;
 
     // Observers: peaks as bits, [layers][2][steps + 1]; the last of a row is for all steps.
+    // And histograms, [layers][OCT_EXPONENT_BINS].
     uint32_t *peaks;
+    uint64_t *counts;
     size_t n_layers, n_steps;
     size_t *cols;  // [layers], of a layer's input
 
@@ -180,7 +182,7 @@ oct_sink oct_cuda_begin_sink(oct_cuda_device *d, oct_operand y, size_t n);
 void oct_cuda_end_sink(oct_cuda_device *d, oct_operand y, oct_sink sink, size_t n,
                        const char *operation);
 
-void oct_cuda_gather_peaks(oct_cuda_device *d);  // into the observer; waits
+void oct_cuda_gather_observed(oct_cuda_device *d);  // into the observer; waits
 
 // ---- Layers.
 

@@ -12,37 +12,61 @@
 
 // ---- Operands.
 
-// Where peaks are kept, as large as the observer wants; what is new is 0.
-static bool prepare_peaks(oct_cuda_device *d)
+// Memory of an observer's numbers, all 0. NULL: there is none, which is kept.
+static void *new_zeros(oct_cuda_device *d, size_t bytes)
 {
-    const oct_observer *observer = d->device.observer;
-    const size_t n = observer->n_layers * 2 * (observer->n_steps + 1);
     void *p = NULL;
     oct_err err;
 
-    if (d->peaks && d->n_layers == observer->n_layers && d->n_steps == observer->n_steps)
-        return true;
-    oct_cuda_free(d, d->peaks);
-    d->peaks = NULL;
-    const oct_status st = oct_cuda_alloc(d, &p, n * sizeof *d->peaks, "observers", &err);
+    const oct_status st = oct_cuda_alloc(d, &p, bytes, "observers", &err);
     if (st) {
         oct_cuda_keep_status(d, st, &err, NULL);
-        return false;
+        return NULL;
     }
-    d->cols = realloc(d->cols, observer->n_layers * sizeof *d->cols);
-    if (!d->cols) abort();
-    oct_cuda_keep(d, cudaMemsetAsync(p, 0, n * sizeof *d->peaks, oct_cuda_stream(d)), "observers");
-    d->peaks = p;
+    oct_cuda_keep(d, cudaMemsetAsync(p, 0, bytes, oct_cuda_stream(d)), "observers");
+    return p;
+}
+
+static size_t peaks_bytes(const oct_cuda_device *d)
+{
+    return d->n_layers * 2 * (d->n_steps + 1) * sizeof *d->peaks;
+}
+
+static size_t counts_bytes(const oct_cuda_device *d)
+{
+    return d->n_layers * OCT_EXPONENT_BINS * sizeof *d->counts;
+}
+
+static bool fits_observer(const oct_cuda_device *d)
+{
+    const oct_observer *observer = d->device.observer;
+
+    return d->peaks && d->counts && d->n_layers == observer->n_layers &&
+           d->n_steps == observer->n_steps;
+}
+
+// Where peaks and counts are kept, as large as the observer wants.
+static bool prepare_to_observe(oct_cuda_device *d)
+{
+    const oct_observer *observer = d->device.observer;
+
+    if (fits_observer(d)) return true;
+    oct_cuda_free(d, d->peaks);
+    oct_cuda_free(d, d->counts);
     d->n_layers = observer->n_layers;
     d->n_steps = observer->n_steps;
-    return true;
+    d->cols = realloc(d->cols, d->n_layers * sizeof *d->cols);
+    if (!d->cols) abort();
+    d->peaks = new_zeros(d, peaks_bytes(d));
+    d->counts = new_zeros(d, counts_bytes(d));
+    return d->peaks && d->counts;
 }
 
 static uint32_t *find_peak(oct_cuda_device *d, const oct_linear *linear)
 {
     const oct_observer *observer = d->device.observer;
 
-    if (!observer || linear->layer < 0 || !prepare_peaks(d)) return NULL;
+    if (!observer || linear->layer < 0 || !prepare_to_observe(d)) return NULL;
     const size_t layer = (size_t)linear->layer, branch = (size_t)observer->branch;
     const size_t step = observer->step == -2   ? observer->n_steps
                         : observer->step == -1 ? 0
@@ -119,24 +143,40 @@ static void raise_steps(const oct_cuda_device *d, const uint32_t *peaks)
     }
 }
 
-// And begin anew: the next observer may be another.
-void oct_cuda_gather_peaks(oct_cuda_device *d)
+static void add_counts(const oct_cuda_device *d, const uint64_t *counts)
 {
-    const oct_observer *observer = d->device.observer;
-    const cudaStream_t stream = d->streams[OCT_STREAM_MAIN];
-    const size_t bytes = 2 * d->n_layers * (d->n_steps + 1) * sizeof *d->peaks;
+    for (size_t i = 0; i < d->n_layers; i++) {
+        for (size_t bin = 0; bin < OCT_EXPONENT_BINS; bin++) {
+            d->device.observer->exponents[i].counts[bin] += counts[i * OCT_EXPONENT_BINS + bin];
+        }
+    }
+}
 
-    if (!observer || !d->peaks || observer->n_layers != d->n_layers ||
-        observer->n_steps != d->n_steps)
-        return;
-    uint32_t *peaks = malloc(bytes);
-    if (!peaks) abort();
-    cudaError_t error = cudaMemcpyAsync(peaks, d->peaks, bytes, cudaMemcpyDeviceToHost, stream);
+// From the device, where zeros are left: the next observer may be another. NULL: an error is kept.
+static void *take(oct_cuda_device *d, void *from, size_t bytes)
+{
+    const cudaStream_t stream = d->streams[OCT_STREAM_MAIN];
+    void *taken = malloc(bytes);
+
+    if (!taken) abort();
+    cudaError_t error = cudaMemcpyAsync(taken, from, bytes, cudaMemcpyDeviceToHost, stream);
     if (!error) error = cudaStreamSynchronize(stream);
-    if (!error) raise_steps(d, peaks);
-    if (!error) error = cudaMemsetAsync(d->peaks, 0, bytes, stream);
+    if (!error) error = cudaMemsetAsync(from, 0, bytes, stream);
     oct_cuda_keep(d, error, "observers");
+    if (!error) return taken;
+    free(taken);
+    return NULL;
+}
+
+void oct_cuda_gather_observed(oct_cuda_device *d)
+{
+    if (!d->device.observer || !fits_observer(d)) return;
+    uint32_t *peaks = take(d, d->peaks, peaks_bytes(d));
+    uint64_t *counts = take(d, d->counts, counts_bytes(d));
+    if (peaks) raise_steps(d, peaks);
+    if (counts) add_counts(d, counts);
     free(peaks);
+    free(counts);
 }
 
 // ---- Matrix products.
@@ -157,6 +197,16 @@ static void set_bias(oct_cuda_device *d, oct_gemm_cuda_call *call, const oct_cud
         oct_gemm_cuda_bias_dtype(call->x.dtype, call->y.dtype) == d->device.activation;
     call->bias.dtype = is_narrow ? d->device.activation : OCT_F32;
     call->bias.data = data + (is_narrow ? layer->bias : layer->bias_f32);
+}
+
+// Of a layer that is observed. Codes of a quantized model are not what a histogram is wanted of.
+static void count_exponents(oct_cuda_device *d, const oct_linear *linear, oct_operand x,
+                            size_t rows)
+{
+    if (!x.peak || x.dtype == OCT_F8_E4M3) return;
+    oct_count_exponents_cuda(d->counts + (size_t)linear->layer * OCT_EXPONENT_BINS, x.dtype, x.data,
+                             rows * linear->in, oct_cuda_stream(d));
+    oct_cuda_keep_launch(d, "observers");
 }
 
 static void launch_product(oct_cuda_device *d, const oct_gemm_cuda_call *call, oct_linear *linear)
@@ -199,6 +249,7 @@ static void multiply(oct_cuda_device *d, oct_linear *linear, void *y, oct_dtype 
     };
     if (layer->row_scales) call.w.row_scales = (const float *)(data + layer->row_scales);
     set_bias(d, &call, layer);
+    count_exponents(d, linear, x, rows);
     launch_product(d, &call, linear);
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Observers. An integer maximum of magnitudes: order and threads cannot change it. Nor can they
-// change sums of squares: a channel is one thread's, and calls are added as whole numbers.
+// change counts, or sums of squares: a channel is one thread's, and calls are added as whole
+// numbers.
 #include "runtime/observe.h"
 
 #include <assert.h>
@@ -26,7 +27,8 @@ void oct_observer_init(oct_observer *observer, size_t n_layers, size_t n_steps)
     assert(n_layers > 0 && n_steps > 0);
     *observer = (oct_observer){.n_layers = n_layers, .n_steps = n_steps};
     observer->amax = calloc(n_layers, 2 * n_steps * sizeof *observer->amax);
-    if (!observer->amax) end_without_memory();
+    observer->exponents = calloc(n_layers, sizeof *observer->exponents);
+    if (!observer->amax || !observer->exponents) end_without_memory();
 }
 
 void oct_observer_add_channels(oct_observer *observer, const oct_denoiser *denoiser)
@@ -46,6 +48,7 @@ void oct_observer_add_channels(oct_observer *observer, const oct_denoiser *denoi
 void oct_observer_deinit(oct_observer *observer)
 {
     free(observer->amax);
+    free(observer->exponents);
     for (size_t i = 0; observer->channels && i < observer->n_layers; i++) {
         free(observer->channels[i].sums);
     }
@@ -83,6 +86,20 @@ static void add_squares(oct_channels *channels, const float *x, size_t rows, siz
     channels->rows += rows;
 }
 
+static void count_exponents(oct_exponents *exponents, const float *x, size_t rows, size_t cols)
+{
+#pragma omp parallel if (rows * cols > 65536)
+    {
+        oct_exponents mine = {{0}};
+#pragma omp for schedule(static) nowait
+        for (size_t row = 0; row < rows; row++) {
+            oct_count_exponents(mine.counts, x + row * cols, cols);
+        }
+#pragma omp critical
+        oct_exponents_add(exponents, &mine);
+    }
+}
+
 static void raise_to(float *amax, float value)
 {
     if (value > *amax) *amax = value;
@@ -94,6 +111,7 @@ void oct_observe(oct_observer *observer, int layer, const float *x, size_t rows,
     assert((size_t)layer < observer->n_layers);
     assert(observer->branch == 0 || observer->branch == 1);
 
+    count_exponents(&observer->exponents[layer], x, rows, cols);
     if (observer->channels) add_squares(&observer->channels[layer], x, rows, cols);
     float *steps =
         observer->amax + ((size_t)layer * 2 + (size_t)observer->branch) * observer->n_steps;

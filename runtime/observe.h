@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Observers: the largest magnitude that each layer's input reaches, per step and guidance branch,
-// and, where it is asked for, the sum of squares of each of its channels.
+// how its magnitudes are spread, and, where it is asked for, the sum of squares of each channel.
 #pragma once
 
 #include <stddef.h>
 
 #include "ptq/channels.h"
+#include "ptq/exponents.h"
 #include "ptq/layers.h"
 
 typedef struct oct_observer {
     size_t n_layers, n_steps;
     float *amax;      // [n_layers][2][n_steps], owned; starts at 0; NaN inputs count as infinity
+    oct_exponents *exponents;  // [n_layers], owned; over all steps and branches. Input of all steps
+                               // at once is counted once
     int branch;       // of what runs now: 0 conditional, 1 unconditional
     int step;         // of what runs now; -1: row i of the input belongs to step i
                       // -2: to all steps at once (input that does not depend on the step)

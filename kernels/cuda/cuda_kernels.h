@@ -44,15 +44,16 @@ typedef struct oct_sink {
     uint32_t *peak;      // or NULL
 } oct_sink;
 
-// Raise *max to the largest magnitude as bits of the type (F16, BF16, F32) with the sign cleared,
-// as oct_absmax_f16_fn in kernels/kernels.h. The caller sets *max to 0 first.
-void oct_absmax_cuda(uint32_t *max, oct_dtype dtype, const void *x, size_t n, oct_stream stream);
-
 // Observe the rows of x[rows][cols] (F16, BF16, F32), cols % 8 == 0: peaks[row] is raised to the
 // row's largest magnitude as binary32 bits, like a sink's peak. With `is_shared` all rows raise
 // peaks[0].
 void oct_observe_cuda(uint32_t *peaks, bool is_shared, oct_dtype dtype, const void *x, size_t rows,
                       size_t cols, oct_stream stream);
+
+// Count n numbers of F16, BF16 or F32 by their exponents: what oct_count_exponents() in
+// kernels/exponents.h adds to counts[OCT_EXPONENT_BINS].
+void oct_count_exponents_cuda(uint64_t *counts, oct_dtype dtype, const void *x, size_t n,
+                              oct_stream stream);
 
 // y[i] = x[i]: encode, widen or narrow n numbers of F16, BF16 or F32. To F8_E4M3 a NaN keeps its
 // sign: the same bits as kernels/encode.c.

@@ -84,7 +84,7 @@ static void every_layer_has_a_range_per_step_and_branch(void)
     for (size_t i = 0; i < calibration.n_layers; i++) {
         const oct_calibration_layer *layer = &calibration.layers[i];
         float amax = 0;
-        CHECK(layer->amax > 0 && isfinite(layer->amax));
+        CHECK(layer->amax > 0 && isfinite(layer->amax) && layer->exponents);
         for (size_t step = 0; step < 2; step++) {
             CHECK(layer->cond[step] > 0 && layer->uncond[step] > 0);
             amax = fmaxf(amax, fmaxf(layer->cond[step], layer->uncond[step]));
@@ -125,6 +125,8 @@ static void channels_are_recorded_when_asked_for(void)
         const oct_calibration_layer *layer = &calibration.layers[i];
         double largest = 0;
         CHECK(layer->channels && layer->channels->rows > 0);
+        CHECK(layer->exponents && oct_exponents_total(layer->exponents) ==
+                                      layer->channels->rows * layer->channels->n);
         for (size_t c = 0; c < layer->channels->n; c++) {
             largest = fmax(largest, (double)oct_channels_mean(layer->channels, c));
         }

@@ -28,8 +28,8 @@ static const struct {
     const char *name;
     void (*run)(cuda_check *t);
 } operations[] = {
-    {"absmax", check_cuda_absmax},
     {"observe", check_cuda_observe},
+    {"count_exponents", check_cuda_count_exponents},
     {"convert", check_cuda_convert},
     {"decode", check_cuda_decode},
     {"layer_norm_modulate", check_cuda_layer_norm_modulate},

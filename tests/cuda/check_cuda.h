@@ -59,8 +59,8 @@ void cuda_check_target(cuda_check *t, const cuda_target *target, const float *wa
 void cuda_check_floats(cuda_check *t, const float *device, const float *want, const float *bound,
                        size_t n);
 
-void check_cuda_absmax(cuda_check *t);
 void check_cuda_observe(cuda_check *t);
+void check_cuda_count_exponents(cuda_check *t);
 void check_cuda_convert(cuda_check *t);
 void check_cuda_decode(cuda_check *t);
 void check_cuda_layer_norm_modulate(cuda_check *t);

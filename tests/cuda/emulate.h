@@ -87,6 +87,13 @@ static inline unsigned atomicMax(unsigned *address, unsigned value)
     return before;
 }
 
+template <typename T> static T atomicAdd(T *address, T value)
+{
+    const T before = *address;
+    *address = before + value;
+    return before;
+}
+
 // ---- The instructions of kernels/cuda/mma.cuh.
 
 void load_matrices(uint32_t (&to)[4], const void *row);

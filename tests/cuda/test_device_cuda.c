@@ -684,6 +684,18 @@ static void observe_layers(oct_device *d, oct_observer *observer)
     release_all(d);
 }
 
+// The GPU counts what the layer reads, in 16 bits: a number in a thousand is rounded up into the
+// next bin.
+static void check_counts(const oct_exponents *got, const oct_exponents *want)
+{
+    const uint64_t total = oct_exponents_total(want);
+
+    CHECK(total > 0 && oct_exponents_total(got) == total);
+    for (int bin = 0; bin < OCT_EXPONENT_BINS; bin++) {
+        CHECK_NEAR((double)got->counts[bin], (double)want->counts[bin], 0.002 * (double)total);
+    }
+}
+
 static void observers_see_what_the_cpu_sees(void)
 {
     oct_observer want, got;
@@ -698,6 +710,9 @@ static void observers_see_what_the_cpu_sees(void)
             CHECK(want.amax[i] > 0);
             CHECK(fabsf(got.amax[i] - want.amax[i]) <= 1e-6f * want.amax[i]);
         }
+        check_counts(&got.exponents[0], &want.exponents[0]);
+        CHECK(oct_exponents_total(&want.exponents[1]) > 0);
+        CHECK(oct_exponents_total(&got.exponents[1]) == 0);  // codes
         oct_observer_deinit(&want);
         oct_observer_deinit(&got);
     }

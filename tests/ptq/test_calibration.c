@@ -70,6 +70,7 @@ static void file_is_read_as_written(void)
     CHECK(!oct_calibration_find(&calibration, "c"));
     oct_sha256_of(text, strlen(text), hex);
     CHECK_TEXT(calibration.sha256, hex);
+    CHECK(!calibration.layers[0].exponents);
     oct_calibration_deinit(&calibration);
 }
 
@@ -88,7 +89,7 @@ static oct_calibration make(float *ranges, size_t n)
     snprintf(calibration.prompts_sha256, OCT_SHA256_HEX, "%064d", 6);
     calibration.layers = oct_arena_array(&calibration.arena, 1, sizeof *calibration.layers);
     calibration.layers[0] =
-        (oct_calibration_layer){"joint_blocks.0.x_block.mlp.fc2", FLT_MAX, ranges, ranges, NULL};
+        (oct_calibration_layer){"joint_blocks.0.x_block.mlp.fc2", FLT_MAX, ranges, ranges, NULL, NULL};
     return calibration;
 }
 
@@ -145,6 +146,43 @@ static void numbers_are_written_short(void)
     CHECK(strstr(text, "[7.1, 0.3]"));
     oct_arena_deinit(&arena);
     oct_calibration_deinit(&calibration);
+}
+
+#define FORTY "0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0"
+#define COUNTS_(first, last) "[" first "," FORTY ",0,0,0,0,0,0," last "]"
+#define COUNTED_(counts) "{\"amax\":2,\"cond\":[1,2],\"uncond\":[],\"exponents\":" counts "}"
+
+static void counts_survive(void)
+{
+    const oct_exponents exponents = {{[0] = 3, [5] = 9007199254740992, [47] = 1}};
+    float ranges[2] = {7.1f, 0.3f};
+    oct_calibration saved = make(ranges, 2), loaded;
+    oct_err err = {0};
+
+    saved.layers[0].exponents = &exponents;
+    CHECK(oct_calibration_save(&saved, model_path("e.json"), &err) == OCT_OK);
+    CHECK(oct_calibration_load(&loaded, model_path("e.json"), &err) == OCT_OK);
+    CHECK_TEXT(err.text, "");
+    CHECK(loaded.n_layers == 1 && loaded.layers[0].exponents &&
+          !memcmp(loaded.layers[0].exponents, &exponents, sizeof exponents));
+    oct_calibration_deinit(&loaded);
+    oct_calibration_deinit(&saved);
+}
+
+static void counts_are_strict(void)
+{
+    const char *list = "'exponents' must be a list of 48 counts";
+
+    check_layer_refused(COUNTED_("7"), list);
+    check_layer_refused(COUNTED_("[]"), list);
+    check_layer_refused(COUNTED_("[1," FORTY "]"), list);
+    check_layer_refused(COUNTED_(COUNTS_("1,1", "0")), list);
+    check_layer_refused(COUNTED_(COUNTS_("-1", "0")), list);
+    check_layer_refused(COUNTED_(COUNTS_("0.5", "0")), list);
+    check_layer_refused(COUNTED_(COUNTS_("9007199254740993000", "0")), list);
+    check_layer_refused(COUNTED_(COUNTS_("\"1\"", "0")), list);
+    check_layer_refused(COUNTED_(COUNTS_("0", "1")),
+                        "'exponents' counts numbers beyond 'amax', 2");
 }
 
 // ---- Refused. Numbers are those of the catalogue of hostile inputs.
@@ -297,6 +335,8 @@ int main(void)
     RUN(ranges_survive_to_the_bit);
     RUN(decimal_commas_change_nothing);
     RUN(numbers_are_written_short);
+    RUN(counts_survive);
+    RUN(counts_are_strict);
     RUN(layers_91_to_97_are_refused);
     RUN(numbers_beyond_binary64_are_refused);
     RUN(endless_number_is_refused);

@@ -57,6 +57,24 @@ static void input_of_no_step_belongs_to_all(void)
     oct_observer_deinit(&observer);
 }
 
+static void every_number_is_counted_by_its_exponent(void)
+{
+    static float x[3 * 50000];
+    oct_observer observer = {0};
+
+    for (size_t i = 0; i < 150000; i++) x[i] = i % 3 ? 1.5f : -0.25f;
+    oct_observer_init(&observer, 2, 3);
+    for (observer.step = -2; observer.step < 1; observer.step++) {
+        oct_observe(&observer, 1, x, 3, 50000);  // on all threads
+        oct_observe(&observer, 1, x, 1, 3);
+    }
+    CHECK(observer.exponents[1].counts[31] == 3 * 100002);
+    CHECK(observer.exponents[1].counts[29] == 3 * 50001);
+    CHECK(oct_exponents_total(&observer.exponents[1]) == 3 * 150003);
+    CHECK(oct_exponents_total(&observer.exponents[0]) == 0);
+    oct_observer_deinit(&observer);
+}
+
 static void nan_counts_as_infinity(void)
 {
     const float x[] = {1, -NAN, 3};
@@ -123,6 +141,7 @@ int main(void)
     RUN(one_step_sees_the_largest_magnitude_of_all_rows);
     RUN(rows_can_be_steps);
     RUN(input_of_no_step_belongs_to_all);
+    RUN(every_number_is_counted_by_its_exponent);
     RUN(nan_counts_as_infinity);
     RUN(no_observer_and_no_layer_are_fine);
     RUN(many_rows_are_split_among_threads);
