@@ -23,16 +23,6 @@ static oct_status check_is_16_bit(const oct_collection *collection, oct_err *err
                     collection->options->paths.model, oct_dialect_name(dialect));
 }
 
-static oct_status check_channels(const oct_collection *collection, oct_err *err)
-{
-    if (!collection->options->has_channels || !collection->device->is_gpu) return OCT_OK;
-    return oct_fail(
-        err, OCT_EUNSUPPORTED,
-        "option '--channels' is for the CPU alone so far: %s does not sum squares; take "
-        "'--device cpu'",
-        collection->device->name);
-}
-
 static oct_status open_inputs(oct_collection *collection, oct_err *err)
 {
     const oct_collect_options *options = collection->options;
@@ -51,7 +41,7 @@ static oct_status open_inputs(oct_collection *collection, oct_err *err)
                                      &collection->pipeline.denoiser, err);
     }
     collection->pipeline.device = collection->device;
-    return st ? st : check_channels(collection, err);
+    return st;
 }
 
 // A place that cannot be written is better known now than after hours.

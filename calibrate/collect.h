@@ -24,7 +24,7 @@ typedef struct oct_collect_options {  // as given
     oct_sampling_options sampling;
     oct_device_options device;
     uint64_t seed;
-    bool has_channels;  // record squares per input channel as well; not on a GPU
+    bool has_channels;  // record squares per input channel as well
 } oct_collect_options;
 
 typedef struct oct_collection {  // a run and all that it owns

@@ -89,7 +89,7 @@ int main(int argc, char **argv)
                  "calibration to write; replaced only when complete"),
         OPT_FLAG("channels", &o.has_channels,
                  "also record how strong each input channel is, in FILE.channels.safetensors: "
-                 "scales by 'mse' and predicted errors then weigh by it (CPU only)"),
+                 "scales by 'mse' and predicted errors then weigh by it"),
         OPT_SAMPLING(&o.sampling),
         OPT_MODEL_PARTS(&o.paths),
         OPT_DEVICE(&o.device),

@@ -283,10 +283,10 @@ static void cuda_close(oct_device *device)
     oct_conv_cuda_close(d->conv);
     oct_gemm_cuda_close(d->gemm);
     oct_cuda_free_streaming(d);
+    oct_cuda_end_observed(d);
     while (d->n_pieces > 0) oct_cuda_free(d, d->pieces[0].data);
     oct_cuda_close_streams(d);
     free(d->pieces);
-    free(d->cols);
     free(d);
 }
 

@@ -69,6 +69,17 @@ typedef struct oct_cuda_piece {
     size_t bytes;
 } oct_cuda_piece;
 
+// What layers saw since it was last gathered.
+typedef struct oct_cuda_observed {
+    const oct_observer *observer;  // for whom; NULL: nothing is kept
+    size_t n_layers, n_steps;
+    uint32_t *peaks;        // bits, [layers][2][steps + 1]; the last of a row is for all steps
+    uint64_t *counts;       // [layers][OCT_EXPONENT_BINS]
+    double *squares;        // sums, of all layers' channels in turn; NULL: not asked for
+    size_t *first_channel;  // [layers + 1], where a layer's begin; of the host, like
+    size_t *cols;           // [layers], of a layer's input
+} oct_cuda_observed;
+
 typedef struct oct_cuda_device {
     oct_device device;  // first: the table's functions get a pointer to it
     char name[256];
@@ -84,7 +95,7 @@ typedef struct oct_cuda_device {
     bool is_budget_given;  // by --vram; otherwise it is what was free
     uint64_t wanted;       // by layers for which adopt() found no room
     oct_cuda_room workspace[OCT_COMPUTE_STREAMS], wide[OCT_COMPUTE_STREAMS];
-    oct_cuda_room observed[OCT_COMPUTE_STREAMS];
+    oct_cuda_room by_row[OCT_COMPUTE_STREAMS];
     oct_cuda_room heads, ids, staging;
     bool has_noted_decoding;
 
@@ -103,13 +114,7 @@ typedef struct oct_cuda_device {
     oct_cuda_graph graphs[OCT_SLOTS];
     bool is_capturing;
 
-    // Observers: peaks as bits, [layers][2][steps + 1]; the last of a row is for all steps.
-    // And histograms, [layers][OCT_EXPONENT_BINS].
-    uint32_t *peaks;
-    uint64_t *counts;
-    size_t n_layers, n_steps;
-    size_t *cols;  // [layers], of a layer's input
-
+    oct_cuda_observed observed;
     oct_status status;  // the first error
     oct_err error;
 } oct_cuda_device;
@@ -182,7 +187,17 @@ oct_sink oct_cuda_begin_sink(oct_cuda_device *d, oct_operand y, size_t n);
 void oct_cuda_end_sink(oct_cuda_device *d, oct_operand y, oct_sink sink, size_t n,
                        const char *operation);
 
+// Where the largest magnitude of a layer's input goes now, or NULL: nobody observes, or an error is
+// kept.
+uint32_t *oct_cuda_find_peak(oct_cuda_device *d, const oct_linear *linear);
+
+// Count the input of a layer that is observed, and sum its squares where they are asked for. Not of
+// codes, which are a quantized model's.
+void oct_cuda_observe_input(oct_cuda_device *d, const oct_linear *linear, oct_operand x,
+                            size_t rows);
+
 void oct_cuda_gather_observed(oct_cuda_device *d);  // into the observer; waits
+void oct_cuda_end_observed(oct_cuda_device *d);
 
 // ---- Layers.
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Layers on a GPU: operands and who observes them, matrix products, attention, convolutions.
+// Layers on a GPU: operands, matrix products, attention, convolutions.
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
@@ -8,72 +8,7 @@
 #include "common/number.h"
 #include "runtime/device_cuda.h"
 
-#define INFINITY_BITS 0x7f800000u
-
 // ---- Operands.
-
-// Memory of an observer's numbers, all 0. NULL: there is none, which is kept.
-static void *new_zeros(oct_cuda_device *d, size_t bytes)
-{
-    void *p = NULL;
-    oct_err err;
-
-    const oct_status st = oct_cuda_alloc(d, &p, bytes, "observers", &err);
-    if (st) {
-        oct_cuda_keep_status(d, st, &err, NULL);
-        return NULL;
-    }
-    oct_cuda_keep(d, cudaMemsetAsync(p, 0, bytes, oct_cuda_stream(d)), "observers");
-    return p;
-}
-
-static size_t peaks_bytes(const oct_cuda_device *d)
-{
-    return d->n_layers * 2 * (d->n_steps + 1) * sizeof *d->peaks;
-}
-
-static size_t counts_bytes(const oct_cuda_device *d)
-{
-    return d->n_layers * OCT_EXPONENT_BINS * sizeof *d->counts;
-}
-
-static bool fits_observer(const oct_cuda_device *d)
-{
-    const oct_observer *observer = d->device.observer;
-
-    return d->peaks && d->counts && d->n_layers == observer->n_layers &&
-           d->n_steps == observer->n_steps;
-}
-
-// Where peaks and counts are kept, as large as the observer wants.
-static bool prepare_to_observe(oct_cuda_device *d)
-{
-    const oct_observer *observer = d->device.observer;
-
-    if (fits_observer(d)) return true;
-    oct_cuda_free(d, d->peaks);
-    oct_cuda_free(d, d->counts);
-    d->n_layers = observer->n_layers;
-    d->n_steps = observer->n_steps;
-    d->cols = realloc(d->cols, d->n_layers * sizeof *d->cols);
-    if (!d->cols) abort();
-    d->peaks = new_zeros(d, peaks_bytes(d));
-    d->counts = new_zeros(d, counts_bytes(d));
-    return d->peaks && d->counts;
-}
-
-static uint32_t *find_peak(oct_cuda_device *d, const oct_linear *linear)
-{
-    const oct_observer *observer = d->device.observer;
-
-    if (!observer || linear->layer < 0 || !prepare_to_observe(d)) return NULL;
-    const size_t layer = (size_t)linear->layer, branch = (size_t)observer->branch;
-    const size_t step = observer->step == -2   ? observer->n_steps
-                        : observer->step == -1 ? 0
-                                               : (size_t)observer->step;
-    d->cols[layer] = linear->in;
-    return d->peaks + (layer * 2 + branch) * (observer->n_steps + 1) + step;
-}
 
 oct_operand oct_cuda_operand(oct_device *device, const oct_linear *linear, void *buffer)
 {
@@ -85,98 +20,13 @@ oct_operand oct_cuda_operand(oct_device *device, const oct_linear *linear, void 
         .data = buffer,
         .dtype = layer->input,
         .scale = layer->input == OCT_F8_E4M3 ? layer->scales : NULL,
-        .peak = find_peak(d, linear),
+        .peak = oct_cuda_find_peak(d, linear),
     };
 }
 
 oct_operand oct_cuda_plain(oct_device *device, void *buffer)
 {
     return (oct_operand){.data = buffer, .dtype = device->activation};
-}
-
-// Whether every row has a peak of its own.
-static bool is_observed_by_row(const oct_cuda_device *d, oct_operand y)
-{
-    return y.peak && d->device.observer && d->device.observer->step == -1;
-}
-
-oct_sink oct_cuda_begin_sink(oct_cuda_device *d, oct_operand y, size_t n)
-{
-    if (is_observed_by_row(d, y)) {
-        void *wide = oct_cuda_reserve(d, &d->observed[d->current], n * sizeof(float), "observers");
-        return (oct_sink){.data = wide, .dtype = OCT_F32};
-    }
-    return (oct_sink){.data = y.data, .dtype = y.dtype, .scale = y.scale, .peak = y.peak};
-}
-
-void oct_cuda_end_sink(oct_cuda_device *d, oct_operand y, oct_sink sink, size_t n,
-                       const char *operation)
-{
-    const cudaStream_t stream = oct_cuda_stream(d);
-
-    if (is_observed_by_row(d, y) && sink.data) {
-        const size_t layer = (size_t)(y.peak - d->peaks) / (2 * (d->n_steps + 1));
-        const size_t cols = d->cols[layer];
-        assert(n % cols == 0 && n / cols <= d->n_steps);
-        oct_observe_cuda(y.peak, false, OCT_F32, sink.data, n / cols, cols, stream);
-        const oct_sink to = {.data = y.data, .dtype = y.dtype, .scale = y.scale};
-        oct_convert_cuda(to, OCT_F32, sink.data, n, stream);
-    }
-    oct_cuda_keep_launch(d, operation);
-}
-
-static void raise_to(float *amax, uint32_t bits)
-{
-    const float value = oct_f32_from_bits(bits < INFINITY_BITS ? bits : INFINITY_BITS);
-    if (value > *amax) *amax = value;
-}
-
-static void raise_steps(const oct_cuda_device *d, const uint32_t *peaks)
-{
-    for (size_t row = 0; row < 2 * d->n_layers; row++) {
-        const uint32_t *from = peaks + row * (d->n_steps + 1);
-        float *to = d->device.observer->amax + row * d->n_steps;
-        for (size_t step = 0; step < d->n_steps; step++) {
-            raise_to(&to[step], from[step]);
-            raise_to(&to[step], from[d->n_steps]);
-        }
-    }
-}
-
-static void add_counts(const oct_cuda_device *d, const uint64_t *counts)
-{
-    for (size_t i = 0; i < d->n_layers; i++) {
-        for (size_t bin = 0; bin < OCT_EXPONENT_BINS; bin++) {
-            d->device.observer->exponents[i].counts[bin] += counts[i * OCT_EXPONENT_BINS + bin];
-        }
-    }
-}
-
-// From the device, where zeros are left: the next observer may be another. NULL: an error is kept.
-static void *take(oct_cuda_device *d, void *from, size_t bytes)
-{
-    const cudaStream_t stream = d->streams[OCT_STREAM_MAIN];
-    void *taken = malloc(bytes);
-
-    if (!taken) abort();
-    cudaError_t error = cudaMemcpyAsync(taken, from, bytes, cudaMemcpyDeviceToHost, stream);
-    if (!error) error = cudaStreamSynchronize(stream);
-    if (!error) error = cudaMemsetAsync(from, 0, bytes, stream);
-    oct_cuda_keep(d, error, "observers");
-    if (!error) return taken;
-    free(taken);
-    return NULL;
-}
-
-void oct_cuda_gather_observed(oct_cuda_device *d)
-{
-    if (!d->device.observer || !fits_observer(d)) return;
-    uint32_t *peaks = take(d, d->peaks, peaks_bytes(d));
-    uint64_t *counts = take(d, d->counts, counts_bytes(d));
-    if (peaks) raise_steps(d, peaks);
-    if (counts) add_counts(d, counts);
-    free(peaks);
-    free(counts);
 }
 
 // ---- Matrix products.
@@ -197,16 +47,6 @@ static void set_bias(oct_cuda_device *d, oct_gemm_cuda_call *call, const oct_cud
         oct_gemm_cuda_bias_dtype(call->x.dtype, call->y.dtype) == d->device.activation;
     call->bias.dtype = is_narrow ? d->device.activation : OCT_F32;
     call->bias.data = data + (is_narrow ? layer->bias : layer->bias_f32);
-}
-
-// Of a layer that is observed. Codes of a quantized model are not what a histogram is wanted of.
-static void count_exponents(oct_cuda_device *d, const oct_linear *linear, oct_operand x,
-                            size_t rows)
-{
-    if (!x.peak || x.dtype == OCT_F8_E4M3) return;
-    oct_count_exponents_cuda(d->counts + (size_t)linear->layer * OCT_EXPONENT_BINS, x.dtype, x.data,
-                             rows * linear->in, oct_cuda_stream(d));
-    oct_cuda_keep_launch(d, "observers");
 }
 
 static void launch_product(oct_cuda_device *d, const oct_gemm_cuda_call *call, oct_linear *linear)
@@ -249,7 +89,7 @@ static void multiply(oct_cuda_device *d, oct_linear *linear, void *y, oct_dtype 
     };
     if (layer->row_scales) call.w.row_scales = (const float *)(data + layer->row_scales);
     set_bias(d, &call, layer);
-    count_exponents(d, linear, x, rows);
+    oct_cuda_observe_input(d, linear, x, rows);
     launch_product(d, &call, linear);
 }
 

@@ -55,6 +55,12 @@ void oct_observe_cuda(uint32_t *peaks, bool is_shared, oct_dtype dtype, const vo
 void oct_count_exponents_cuda(uint64_t *counts, oct_dtype dtype, const void *x, size_t n,
                               oct_stream stream);
 
+// Sum the squares of the columns of x[rows][cols] (F16, BF16, F32): sums[c] += x[0][c]^2 + x[1][c]^2 +
+// .., in binary64. workspace: oct_square_sums_cuda_bytes().
+size_t oct_square_sums_cuda_bytes(size_t rows, size_t cols);
+void oct_square_sums_cuda(double *sums, oct_dtype dtype, const void *x, size_t rows, size_t cols,
+                          void *workspace, oct_stream stream);
+
 // y[i] = x[i]: encode, widen or narrow n numbers of F16, BF16 or F32. To F8_E4M3 a NaN keeps its
 // sign: the same bits as kernels/encode.c.
 void oct_convert_cuda(oct_sink y, oct_dtype dtype, const void *x, size_t n, oct_stream stream);

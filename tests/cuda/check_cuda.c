@@ -30,6 +30,7 @@ static const struct {
 } operations[] = {
     {"observe", check_cuda_observe},
     {"count_exponents", check_cuda_count_exponents},
+    {"square_sums", check_cuda_square_sums},
     {"convert", check_cuda_convert},
     {"decode", check_cuda_decode},
     {"layer_norm_modulate", check_cuda_layer_norm_modulate},

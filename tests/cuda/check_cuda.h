@@ -61,6 +61,7 @@ void cuda_check_floats(cuda_check *t, const float *device, const float *want, co
 
 void check_cuda_observe(cuda_check *t);
 void check_cuda_count_exponents(cuda_check *t);
+void check_cuda_square_sums(cuda_check *t);
 void check_cuda_convert(cuda_check *t);
 void check_cuda_decode(cuda_check *t);
 void check_cuda_layer_norm_modulate(cuda_check *t);

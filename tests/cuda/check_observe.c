@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "common/number.h"
@@ -77,4 +78,39 @@ void check_cuda_count_exponents(cuda_check *t)
     }
     // One number more than a whole grid takes in one round.
     check_counts(t, OCT_F16, CHECK_UNIFORM, 1024 * 2048 + 1);
+}
+
+static void check_sums(cuda_check *t, oct_dtype dtype, size_t rows, size_t cols)
+{
+    cuda_case(t, "%s, %zux%zu", oct_dtype_name(dtype), rows, cols);
+    const size_t n = rows * cols;
+    const void *x = cuda_fill(t, CHECK_OUTLIERS, dtype, n, 0.1f);
+    const float *wide = cuda_widened(dtype, x, n);
+    double *before = cuda_host(cols * sizeof *before), *got = cuda_host(cols * sizeof *got);
+    for (size_t c = 0; c < cols; c++) before[c] = (double)c;
+    double *sums = cuda_copy(before, cols * sizeof *before);
+    void *workspace =
+        cuda_new_target(t, OCT_F8_E4M3, oct_square_sums_cuda_bytes(rows, cols), 1).sink.data;
+
+    oct_square_sums_cuda(sums, dtype, cuda_copy(x, cuda_bytes(dtype, n)), rows, cols, workspace,
+                         NULL);
+    cuda_read(t, got, sums, cols * sizeof *got);
+    for (size_t c = 0; c < cols; c++) {
+        double want = before[c];
+        for (size_t row = 0; row < rows; row++)
+            want += (double)wide[row * cols + c] * wide[row * cols + c];
+        if (!(fabs(got[c] - want) <= 1e-12 * want))
+            cuda_report(t, "column %zu: %.17g, not %.17g", c, got[c], want);
+    }
+}
+
+void check_cuda_square_sums(cuda_check *t)
+{
+    static const struct {
+        size_t rows, cols;
+    } shape[] = {{1, 1}, {1, 8}, {63, 5}, {64, 255}, {65, 256}, {129, 257}, {200, 1536}};
+
+    for (size_t d = 0; d < CHECK_COUNT(cuda_floats); d++)
+        for (size_t i = 0; i < CHECK_COUNT(shape); i++)
+            check_sums(t, cuda_floats[d], shape[i].rows, shape[i].cols);
 }

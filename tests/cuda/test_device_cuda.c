@@ -658,7 +658,7 @@ static void a_budget_that_is_enough_is_kept(void)
 
 static void observe_layers(oct_device *d, oct_observer *observer)
 {
-    static const layer_kind kinds[] = {LAYER_F16, LAYER_E4M3_STATIC};
+    static const layer_kind kinds[] = {LAYER_E4M3_STATIC, LAYER_F16};
     oct_err err;
 
     d->observer = observer;
@@ -684,6 +684,16 @@ static void observe_layers(oct_device *d, oct_observer *observer)
     release_all(d);
 }
 
+static void init_observer(oct_observer *observer)
+{
+    static oct_layer layers[2] = {{.name = "a", .in_features = COLS},
+                                  {.name = "b", .in_features = COLS}};
+    const oct_denoiser denoiser = {.layers = layers, .n_layers = 2};
+
+    oct_observer_init(observer, 2, STEPS);
+    oct_observer_add_channels(observer, &denoiser);
+}
+
 // The GPU counts what the layer reads, in 16 bits: a number in a thousand is rounded up into the
 // next bin.
 static void check_counts(const oct_exponents *got, const oct_exponents *want)
@@ -696,23 +706,34 @@ static void check_counts(const oct_exponents *got, const oct_exponents *want)
     }
 }
 
+static void check_channels(const oct_channels *got, const oct_channels *want)
+{
+    CHECK(want->rows > 0 && got->rows == want->rows);
+    for (size_t i = 0; i < want->n && want->rows > 0; i++) {
+        const double mean = (double)oct_channels_mean(want, i);
+        CHECK_NEAR((double)oct_channels_mean(got, i), mean, 0.001 * mean);
+    }
+}
+
 static void observers_see_what_the_cpu_sees(void)
 {
     oct_observer want, got;
 
     for (int order = 0; order < EMULATED_ORDERS; order++) {
         emulated_set_order((emulated_order)order);
-        oct_observer_init(&want, 2, STEPS);
-        oct_observer_init(&got, 2, STEPS);
+        init_observer(&want);
+        init_observer(&got);
         observe_layers(oct_device_cpu(), &want);
         observe_layers(gpu, &got);
         for (size_t i = 0; i < 2 * 2 * STEPS; i++) {
             CHECK(want.amax[i] > 0);
             CHECK(fabsf(got.amax[i] - want.amax[i]) <= 1e-6f * want.amax[i]);
         }
-        check_counts(&got.exponents[0], &want.exponents[0]);
-        CHECK(oct_exponents_total(&want.exponents[1]) > 0);
-        CHECK(oct_exponents_total(&got.exponents[1]) == 0);  // codes
+        check_counts(&got.exponents[1], &want.exponents[1]);
+        check_channels(&got.channels[1], &want.channels[1]);
+        CHECK(got.channels[0].rows == 0);  // codes
+        CHECK(oct_exponents_total(&want.exponents[0]) > 0);
+        CHECK(oct_exponents_total(&got.exponents[0]) == 0);  // codes
         oct_observer_deinit(&want);
         oct_observer_deinit(&got);
     }

@@ -21,7 +21,6 @@ import world
 LATENT_SIDE = world.SIDE // 8
 TABLE_SIDE = 12         # of the stored position table: images of up to 192 pixels
 SHIFT = 3.0             # of the noise schedule
-TRAINED_SHIFT = 1.5     # of the times trained on: shapes are decided below sigma 0.7, layout above
 
 
 def new_clip(activation, vocabulary_size, pad):
@@ -180,7 +179,7 @@ def loss_of(model, teachers, batch, empty, device, args):
     """(velocity, what the teachers add) at random times; one caption in ten is the empty one."""
     latents, words, tokens, ids = batch
     count = len(latents)
-    sigmas = shift(torch.sigmoid(torch.randn(count, device=device)), TRAINED_SHIFT)
+    sigmas = shift(torch.sigmoid(torch.randn(count, device=device)), args.time_shift)
     noise = torch.randn_like(latents)
     drop = (torch.rand(count, device=device) < 0.1)[:, None]
     ids = tuple(torch.where(drop, e, i) for e, i in zip(empty, ids))
