@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "calibrate/partial.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/progress.h"
@@ -79,24 +80,32 @@ void oct_collection_close(oct_collection *collection)
     *collection = (oct_collection){0};
 }
 
+static oct_status sample_job(oct_collection *collection, size_t index, oct_progress *progress,
+                             float *latent, oct_err *err)
+{
+    const oct_job *job = &collection->jobs.items[index];
+    oct_sample_params params = oct_job_params(job, &collection->options->sampling, NULL);
+
+    params.observer = &collection->observer;
+    params.on_step = oct_count_step;
+    params.context = progress;
+    const oct_status st = oct_pipeline_sample(&collection->pipeline, &params, latent, err);
+    return st ? oct_wrap(err, st, "prompt '%s'", job->prompt->id) : OCT_OK;
+}
+
 static oct_status sample_all(oct_collection *collection, float *latent, oct_err *err)
 {
-    const oct_sampling_options *sampling = &collection->options->sampling;
-    const size_t n = collection->jobs.count;
+    const size_t steps = collection->options->sampling.steps, n = collection->jobs.count;
     const size_t first = (size_t)collection->ranks.rank, stride = (size_t)collection->ranks.count;
+    const size_t mine = first < n ? (n - first - 1) / stride + 1 : 0;
+    const size_t n_done = oct_partial_load(collection);
     oct_progress progress = {0};
     oct_status st = OCT_OK;
 
-    const size_t mine = first < n ? (n - first - 1) / stride + 1 : 0;
-    oct_progress_begin(&progress, "calibrating", mine * sampling->steps, "steps");
-    for (size_t i = first; i < n && !st; i += stride) {
-        const oct_job *job = &collection->jobs.items[i];
-        oct_sample_params params = oct_job_params(job, sampling, NULL);
-        params.observer = &collection->observer;
-        params.on_step = oct_count_step;
-        params.context = &progress;
-        st = oct_pipeline_sample(&collection->pipeline, &params, latent, err);
-        if (st) oct_wrap(err, st, "prompt '%s'", job->prompt->id);
+    oct_progress_begin(&progress, "calibrating", (mine - n_done) * steps, "steps");
+    for (size_t i = n_done; i < mine && !st; i++) {
+        st = sample_job(collection, first + i * stride, &progress, latent, err);
+        if (!st) st = oct_partial_save(collection, i + 1, err);
     }
     oct_progress_end(&progress);
     return st;
@@ -163,6 +172,7 @@ static oct_status save(oct_collection *collection, oct_err *err)
     const oct_collect_options *options = collection->options;
     oct_calibration *calibration = &collection->calibration;
 
+    strcpy(calibration->denoiser_xxh3, collection->denoiser_xxh3);
     strcpy(calibration->prompts_sha256, collection->prompts.sha256);
     calibration->sampler = oct_sampler_name(options->sampling.sampler);
     calibration->prompts = collection->prompts.count;
@@ -180,10 +190,9 @@ oct_status oct_collection_run(oct_collection *collection, oct_err *err)
 {
     oct_status st = oct_jobs_encode(&collection->jobs, &collection->pipeline,
                                     collection->options->sampling.t5_tokens, err);
-    const bool is_first = collection->ranks.rank == 0;
-    if (!st && is_first) {
+    if (!st) {
         st = oct_source_read_denoiser_digest(&collection->pipeline.source,
-                                             collection->calibration.denoiser_xxh3, err);
+                                             collection->denoiser_xxh3, err);
     }
     if (!st) st = sample(collection, err);
     st = oct_ranks_agree(&collection->ranks, st, err);
@@ -195,6 +204,8 @@ oct_status oct_collection_run(oct_collection *collection, oct_err *err)
     for (size_t i = 0; observer->channels && i < observer->n_layers; i++) {
         oct_ranks_sum(&collection->ranks, &observer->channels[i]);
     }
-    if (is_first) st = save(collection, err);
-    return oct_ranks_agree(&collection->ranks, st, err);
+    if (collection->ranks.rank == 0) st = save(collection, err);
+    st = oct_ranks_agree(&collection->ranks, st, err);
+    if (!st) oct_partial_remove(collection);
+    return st;
 }

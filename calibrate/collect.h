@@ -34,6 +34,8 @@ typedef struct oct_collection {  // a run and all that it owns
     oct_device *device;
     oct_pipeline pipeline;
     oct_jobs jobs;
+    char denoiser_xxh3[OCT_XXH128_HEX];  // after run begins, like
+    oct_xxh128 run;                      // digest of all that enters it: calibrate/partial.h
     oct_observer observer;
     oct_executed executed;  // after run
     oct_calibration calibration;  // after run; points into the observer
@@ -44,8 +46,8 @@ typedef struct oct_collection {  // a run and all that it owns
 oct_status oct_collection_open(oct_collection *collection, const oct_collect_options *options,
                                const oct_ranks *ranks, oct_err *err);
 
-// Sample this rank's prompts; the first rank writes the calibration file. OCT_EFORMAT naming the
-// layer whose input became infinite or NaN.
+// Sample this rank's prompts, going on where an interrupted run was (calibrate/partial.h); the first
+// rank writes the calibration file. OCT_EFORMAT naming the layer whose input became infinite or NaN.
 oct_status oct_collection_run(oct_collection *collection, oct_err *err);
 void oct_collection_close(oct_collection *collection);  // fine on a zeroed one
 

@@ -86,7 +86,8 @@ int main(int argc, char **argv)
                  "prompts (.txt .jsonl .json .tsv .yaml); number i gets seed + i unless it has one"),
         OPT_COUNT("limit", "N", &o.limit, "use only the first N prompts (default: all)"),
         OPT_TEXT("out", "FILE", &o.out,
-                 "calibration to write; replaced only when complete"),
+                 "calibration to write; replaced only when complete. An interrupted run leaves "
+                 "FILE.partial, and the same command goes on from it"),
         OPT_FLAG("channels", &o.has_channels,
                  "also record how strong each input channel is, in FILE.channels.safetensors: "
                  "scales by 'mse' and predicted errors then weigh by it"),
