@@ -243,7 +243,7 @@ static void put_scores(FILE *out, const oct_comparison *comparison)
     fprintf(out,
             "<section>\n<h2>Scores</h2>\n<div class=\"scroll\"><table>\n<thead>"
             "<tr><th>Score</th><th>Policy or file</th><th>reference</th><th>mean</th>"
-            "<th>change</th><th>95 %% interval</th><th>prompts higher</th><th>lower</th>"
+            "<th>change</th><th>95 %% interval</th><th>higher</th><th>lower</th>"
             "<th>the mean is</th>%s</tr></thead>\n<tbody>\n",
             comparison->gate.n_score_limits > 0 ? "<th>Verdict</th>" : "");
     for (size_t m = 0; m < n_metrics; m++) {

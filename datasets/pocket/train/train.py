@@ -48,6 +48,7 @@ def options():
     denoiser.add_argument("--decay", type=float, default=0.35, help="last part of the steps with falling rate")
     denoiser.add_argument("--compile", action="store_true", help="fuse with torch.compile: 1.5 times as fast")
     denoiser.add_argument("--guidance", type=float, default=3.0, help="of the sample sheets")
+    parser.add_argument("--fp32", action="store_true", help="convert without rounding, into DIR/model-fp32")
     return parser.parse_args()
 
 
