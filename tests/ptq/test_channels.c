@@ -110,7 +110,8 @@ static void make(written *w)
     w->channels[0] = (oct_channels){"a", 2, 3, w->sums[0]};
     w->channels[1] = (oct_channels){"b", 9, 2, w->sums[1]};
     for (int i = 0; i < 2; i++) {
-        w->layers[i] = (oct_calibration_layer){i ? "b" : "a", 2, w->ranges, NULL, &w->channels[i]};
+        w->layers[i] = (oct_calibration_layer){
+            .name = i ? "b" : "a", .amax = 2, .cond = w->ranges, .channels = &w->channels[i]};
     }
     w->calibration = (oct_calibration){.sampler = "euler",
                                        .prompts = 1,
