@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "kernels/exp.h"
+#include "kernels/kernels.h"
 #include "kernels/scratch.h"
 
 #define TILE_Q ((size_t)64)
@@ -79,6 +80,16 @@ static void soften(tile *t, size_t row)
     t->max[row] = max;
 }
 
+// What FP8 products make of the weights: 2^-8 keeps all above 2^-18 of the largest one.
+static void round_weights(tile *t, size_t row)
+{
+    float *weights = t->scores + row * TILE_K;
+    uint8_t codes[TILE_K];
+
+    oct_kernels_get()->encode_f32(codes, weights, t->n_k, 0x1p-8f);
+    oct_kernels_get()->decode_e4m3(weights, codes, t->n_k, 0x1p-8f);
+}
+
 static void add_values(tile *t)
 {
     const oct_attention_args *a = t->args;
@@ -106,6 +117,7 @@ static void attend(tile *t)
         for (size_t row = 0; row < t->n_q; row++) {
             if (a->bias) add_bias(t, row);
             soften(t, row);
+            if (a->has_e4m3_weights) round_weights(t, row);
         }
         add_values(t);
     }

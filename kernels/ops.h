@@ -69,6 +69,8 @@ typedef struct oct_attention_args {
     float scale;                // of q.k before softmax
     bool is_causal;             // query i sees keys <= i
     const float *bias;          // [heads][tokens_q][tokens_k] added to the scores, or NULL
+    bool has_e4m3_weights;      // the weights of the softmax times 256, as the largest so far has
+                                // 1, are rounded to E4M3; their sum is not
 } oct_attention_args;
 
 // out = softmax(scale * q k^T + bias) v per head; scores and sums in F32, tiled over queries: the

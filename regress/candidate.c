@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "common/number.h"
 #include "ptq/dialect.h"
+#include "runtime/options.h"
 
 static uint64_t weights_of(const oct_layer *layer)
 {
@@ -31,14 +32,21 @@ static void announce_fallbacks(const oct_candidate *candidate)
              candidate->name, n, candidate->plan.n_fp8);
 }
 
+static const char *full_name(const oct_candidate *candidate, const char *name, oct_arena *arena)
+{
+    return candidate->has_fp8_attention ? oct_arena_print(arena, "%s+fp8-attention", name) : name;
+}
+
 oct_status oct_candidate_open_policy(oct_candidate *candidate, const char *name_or_path,
                                      const oct_pipeline *reference,
-                                     const oct_calibration *calibration, oct_err *err)
+                                     const oct_calibration *calibration, oct_arena *arena,
+                                     oct_err *err)
 {
     *candidate = (oct_candidate){.is_policy = true};
+    name_or_path = oct_fp8_attention_split(name_or_path, &candidate->has_fp8_attention, arena);
     oct_status st = oct_policy_load(&candidate->policy, name_or_path, err);
     if (st) goto out;
-    candidate->name = candidate->policy.name;
+    candidate->name = full_name(candidate, candidate->policy.name, arena);
     st = oct_plan_init(&candidate->plan, &reference->denoiser,
                        &(oct_plan_params){
                            .policy = &candidate->policy,
@@ -70,7 +78,9 @@ static oct_status check_shapes(const oct_denoiser *a, const oct_denoiser *b, oct
 oct_status oct_candidate_open_file(oct_candidate *candidate, const char *path,
                                    const oct_pipeline *reference, oct_arena *arena, oct_err *err)
 {
-    *candidate = (oct_candidate){.name = oct_model_name(arena, path)};
+    *candidate = (oct_candidate){0};
+    path = oct_fp8_attention_split(path, &candidate->has_fp8_attention, arena);
+    candidate->name = full_name(candidate, oct_model_name(arena, path), arena);
     oct_status st = oct_pipeline_open(&candidate->pipeline, &(oct_model_paths){.model = path}, err);
     if (st) return st;
     st = check_shapes(&candidate->pipeline.denoiser, &reference->denoiser, err);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A candidate before it runs: a policy planned on the reference, or a checkpoint file of its own.
+// A candidate before it runs: a policy planned on the reference, or a checkpoint file of its own;
+// either with FP8 attention if "+fp8-attention" is behind its name.
 #pragma once
 
 #include <stdbool.h>
@@ -15,17 +16,19 @@
 
 typedef struct oct_candidate {  // may not move once opened: the plan points into it
     bool is_policy;
+    bool has_fp8_attention;
     const char *name;
     oct_policy policy;  // of a policy
     oct_plan plan;
     oct_pipeline pipeline;  // of a file
 } oct_candidate;
 
-// By bundled name or path. `calibration` may be NULL; both it and the reference must outlive the
-// candidate.
+// By bundled name or path. `calibration` may be NULL; it, the reference and the arena must outlive
+// the candidate.
 oct_status oct_candidate_open_policy(oct_candidate *candidate, const char *name_or_path,
                                      const oct_pipeline *reference,
-                                     const oct_calibration *calibration, oct_err *err);
+                                     const oct_calibration *calibration, oct_arena *arena,
+                                     oct_err *err);
 
 // OCT_EFORMAT when the file's denoiser cannot read the reference's conditioning or latents.
 oct_status oct_candidate_open_file(oct_candidate *candidate, const char *path,

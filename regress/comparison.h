@@ -46,7 +46,8 @@ typedef struct oct_score_outcome {  // of one candidate and one metric from outs
 
 typedef struct oct_compared {  // a candidate
     oct_denoiser_facts facts;
-    bool is_policy;         // else a file
+    bool is_policy;  // else a file
+    bool has_fp8_attention;
     oct_executed executed;  // layers by how they ran
     oct_outcome *outcomes;  // [jobs->count]
     oct_summary summary;

@@ -129,7 +129,8 @@ int main(int argc, char **argv)
         OPT_GROUP("Input and output"),
         OPT_TEXT("reference", "PATH", &o.paths.model, "16-bit model: a file or a diffusers folder"),
         OPT_TEXT("policies", "A,B,...", &o.policies,
-                 "policies to apply to it: bundled names or JSON files"),
+                 "policies to apply to it: bundled names or JSON files; as mlp+fp8-attention also "
+                 "with attention in FP8"),
         OPT_LIST("candidates", "FILE", &o.files, "FP8 checkpoints to compare with it"),
         OPT_TEXT("prompts", "FILE", &o.prompts,
                  "prompts (.txt .jsonl .json .tsv .yaml); number i gets seed + i unless it has one"),

@@ -173,6 +173,7 @@ static cJSON *candidate_json(const oct_compared *candidate)
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "name", candidate->facts.name);
     cJSON_AddBoolToObject(object, "pass", oct_compared_passes(candidate));
+    if (candidate->has_fp8_attention) cJSON_AddTrueToObject(object, "fp8_attention");
     cJSON_AddStringToObject(object, candidate->is_policy ? "policy_sha256" : "denoiser_xxh3",
                             candidate->facts.digest);
     add_facts(object, &candidate->facts);

@@ -36,8 +36,8 @@ static oct_status open_policies(oct_regression *run, oct_err *err)
         const char *name = oct_arena_copy_n(&run->arena, at, bytes);
         if (bytes == 0) return oct_fail(err, OCT_EUSAGE, "option '--policies' has an empty name");
         oct_candidate *candidate = &run->candidates[run->comparison.n_candidates];
-        const oct_status st =
-            oct_candidate_open_policy(candidate, name, &run->reference, calibration, err);
+        const oct_status st = oct_candidate_open_policy(candidate, name, &run->reference,
+                                                        calibration, &run->arena, err);
         if (st) return st;
         run->comparison.n_candidates++;
         at = at[bytes] ? at + bytes + 1 : NULL;
@@ -106,6 +106,9 @@ static oct_status open_device(oct_regression *run, oct_err *err)
     run->reference.uses_tiles = run->options->device.uses_vae_tiles;
     for (size_t i = 0; i < run->comparison.n_candidates; i++) {
         run->candidates[i].pipeline.device = run->device;
+        if (!run->candidates[i].has_fp8_attention) continue;
+        const oct_status no = oct_device_check_fp8_attention(run->device, err);
+        if (no) return oct_wrap(err, no, "candidate '%s'", run->candidates[i].name);
     }
     return OCT_OK;
 }
@@ -167,6 +170,7 @@ static oct_status describe_candidates(oct_regression *run, oct_err *err)
         const oct_candidate *candidate = &run->candidates[i];
         oct_compared *compared = &comparison->candidates[i];
         compared->is_policy = candidate->is_policy;
+        compared->has_fp8_attention = candidate->has_fp8_attention;
         compared->outcomes =
             oct_arena_array(&run->arena, run->jobs.count, sizeof *compared->outcomes);
         oct_status st = oct_candidate_describe(candidate, &run->arena, &compared->facts, err);
@@ -262,6 +266,8 @@ static cJSON *made_from(const oct_regression *run, const picture_set *set)
     cJSON_AddStringToObject(object, "device", set->pipeline->device->name);
     oct_json_add_sampling(object, comparison->sampling, comparison->slg);
     if (run->reference.uses_tiles) cJSON_AddTrueToObject(object, "vae_tiles");
+    if (set->compared && set->compared->has_fp8_attention)
+        cJSON_AddTrueToObject(object, "fp8_attention");
     if (!set->plan) return object;
     cJSON_AddStringToObject(object, "policy_sha256", set->compared->facts.digest);
     if (comparison->calibration_sha256) {
@@ -276,6 +282,7 @@ static oct_status render_job(oct_regression *run, picture_set *set, size_t job, 
     oct_sample_params params =
         oct_job_params(&run->jobs.items[job], &run->options->sampling, &run->options->slg);
 
+    params.has_fp8_attention = set->compared && set->compared->has_fp8_attention;
     params.is_last = is_last;
     params.on_step = oct_count_step;
     params.context = progress;

@@ -41,6 +41,9 @@ static oct_status open_inputs(oct_drawing *drawing, oct_draw_options *options, o
         st = oct_device_options_open(&drawing->device, &options->device,
                                      &drawing->pipeline.denoiser, err);
     }
+    if (!st && options->has_fp8_attention) {
+        st = oct_device_check_fp8_attention(drawing->device, err);
+    }
     drawing->pipeline.device = drawing->device;
     drawing->pipeline.uses_tiles = options->device.uses_vae_tiles;
     return st;
@@ -77,6 +80,7 @@ char *oct_drawing_metadata(const oct_drawing *drawing, const oct_job *job, uint6
     cJSON_AddStringToObject(root, "negative", job->negative);
     oct_json_add_count(root, "seed", seed);
     oct_json_add_sampling(root, &drawing->options->sampling, &drawing->options->slg);
+    if (drawing->options->has_fp8_attention) cJSON_AddTrueToObject(root, "fp8_attention");
     char *text = oct_json_print_line(root);
     cJSON_Delete(root);
     return text;
@@ -123,6 +127,7 @@ static oct_status draw(oct_drawing *drawing, const oct_job *job, uint64_t seed, 
     oct_image image = {0};
 
     params.seed = seed;
+    params.has_fp8_attention = options->has_fp8_attention;
     params.is_last = is_last;
     params.on_step = after_step;
     params.context = &watch;

@@ -23,6 +23,7 @@ typedef struct oct_draw_options {  // as given
     const char *out;
     uint64_t batch;  // pictures per prompt; number b has the job's seed + b
     bool saves_steps;
+    bool has_fp8_attention;
     oct_sampling_options sampling;
     oct_slg_options slg;
     oct_device_options device;

@@ -107,6 +107,9 @@ int main(int argc, char **argv)
         OPT_SLG(&o.slg),
         OPT_MODEL_PARTS(&o.paths),
         OPT_DEVICE(&o.device),
+        OPT_FLAG("fp8-attention", &o.has_fp8_attention,
+                 "multiply queries, keys and values in FP8 as well; a CPU rounds to the same "
+                 "numbers, at no gain"),
         OPT_VAE_TILES(&o.device),
         OPT_GENERAL_ON(&general, OCT_DEVICE_WORDS),
         OPT_END,

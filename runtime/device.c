@@ -70,6 +70,14 @@ oct_status oct_device_open(oct_device **device, const oct_device_request *reques
     return st;
 }
 
+oct_status oct_device_check_fp8_attention(const oct_device *device, oct_err *err)
+{
+    if (!device->is_gpu || device->has_fp8) return OCT_OK;
+    return oct_fail(err, OCT_EUNSUPPORTED,
+                    "FP8 attention needs a GPU that multiplies FP8, which %s does not",
+                    device->name);
+}
+
 void oct_device_close(oct_device *device)
 {
     if (device) device->ops->close(device);

@@ -70,9 +70,12 @@ typedef enum oct_stream_index {
 //   norms  RMS norms of queries and keys per head, F32 [64]; NULL: none
 //   out    operand of each stream's projection; data NULL: the stream is dropped afterwards and
 //          its queries need no answer
+//   is_fp8 queries, keys and values in E4M3, each head's with scales of its own, and so the weights
+//          of the softmax; the CPU rounds to the same numbers. Not on a GPU without has_fp8.
 typedef struct oct_joint_attention {
     void *qkv;               // may be overwritten
     size_t heads, n_streams;
+    bool is_fp8;
     struct {
         size_t tokens;
         const float *norm_q, *norm_k;
@@ -219,6 +222,10 @@ typedef struct oct_device_request {
 // asked for or required is not there, OCT_EUSAGE when the CPU is given what is for a GPU.
 oct_status oct_device_open(oct_device **device, const oct_device_request *request, oct_err *err);
 void oct_device_close(oct_device *device);       // fine on NULL and on the CPU
+
+// OCT_EUNSUPPORTED: "FP8 attention needs a GPU that multiplies FP8, which NVIDIA A100 does not". The
+// CPU will do.
+oct_status oct_device_check_fp8_attention(const oct_device *device, oct_err *err);
 
 // Behind oct_device_open(): device_cuda.c, or device_none.c in a build without CUDA. `why` gets a
 // sentence when there is no usable GPU (OCT_EUNSUPPORTED): "no CUDA driver (libcuda.so.1)".

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/number.h"
+#include "kernels/kernels.h"
 #include "runtime/device.h"
 
 // ---- Memory.
@@ -185,6 +187,33 @@ static void norm_heads(float *rows, const float *weight, size_t tokens, size_t h
         oct_rms_norm(rows + head * OCT_HEAD, weight, OCT_HEAD_NORM_EPS, tokens, OCT_HEAD, stride);
 }
 
+// Rows of one head: the numbers that E4M3 with one scale stands for. What is not finite stays.
+static void round_head(float *rows, size_t tokens, size_t stride)
+{
+    uint8_t codes[OCT_HEAD];
+    float peak = 0;
+
+    for (size_t t = 0; t < tokens; t++) {
+        int is_finite;
+        const float largest = oct_absmax(OCT_F32, rows + t * stride, OCT_HEAD, &is_finite);
+        if (!is_finite) return;
+        if (largest > peak) peak = largest;
+    }
+    const float scale = peak > 0 ? peak / OCT_E4M3_MAX : 1;
+    for (size_t t = 0; t < tokens; t++) {
+        oct_encode_e4m3(codes, OCT_F32, rows + t * stride, OCT_HEAD, scale);
+        oct_kernels_get()->decode_e4m3(rows + t * stride, codes, OCT_HEAD, scale);
+    }
+}
+
+static void round_heads(float *qkv, size_t tokens, size_t heads)
+{
+    const size_t n = 3 * heads;
+
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < n; i++) round_head(qkv + i * OCT_HEAD, tokens, n * OCT_HEAD);
+}
+
 static void copy_rows(float *to, size_t to_stride, const float *from, size_t from_stride,
                       size_t rows)
 {
@@ -207,6 +236,7 @@ static void cpu_joint_attention(oct_device *device, const oct_joint_attention *a
         tokens += n;
         if (args->streams[i].out.data) tokens_q = tokens;
     }
+    if (args->is_fp8) round_heads(qkv, tokens, args->heads);
     oct_attention(&(oct_attention_args){
         .out = qkv,
         .q = qkv,
@@ -221,6 +251,7 @@ static void cpu_joint_attention(oct_device *device, const oct_joint_attention *a
         .heads = args->heads,
         .head_dim = OCT_HEAD,
         .scale = 0.125f,
+        .has_e4m3_weights = args->is_fp8,
     });
     for (size_t i = 0; i < args->n_streams; i++) {
         const size_t n = args->streams[i].tokens;

@@ -96,7 +96,7 @@ typedef struct oct_cuda_device {
     uint64_t wanted;       // by layers for which adopt() found no room
     oct_cuda_room workspace[OCT_COMPUTE_STREAMS], wide[OCT_COMPUTE_STREAMS];
     oct_cuda_room by_row[OCT_COMPUTE_STREAMS];
-    oct_cuda_room heads, ids, staging;
+    oct_cuda_room heads, codes, ids, staging;
     bool has_noted_decoding;
 
     // Streaming.

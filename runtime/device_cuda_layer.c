@@ -195,6 +195,16 @@ static void attend(oct_cuda_device *d, const oct_joint_attention_args *args)
     if (st) oct_cuda_keep_status(d, st, &err, "joint attention");
 }
 
+static void attend_in_fp8(oct_cuda_device *d, const oct_joint_attention_args *args)
+{
+    void *codes = oct_cuda_reserve(d, &d->codes, oct_encode_heads_cuda_bytes(args), "attention");
+
+    assert(d->device.has_fp8);
+    if (!codes) return;
+    const oct_joint_attention_args encoded = oct_encode_heads_cuda(args, codes, oct_cuda_stream(d));
+    oct_joint_attention_cuda(&encoded, oct_cuda_stream(d));
+}
+
 void oct_cuda_joint_attention(oct_device *device, const oct_joint_attention *args)
 {
     oct_cuda_device *d = oct_cuda_of(device);
@@ -216,7 +226,10 @@ void oct_cuda_joint_attention(oct_device *device, const oct_joint_attention *arg
         .text = has_text ? sink_of(args->streams[1].out) : (oct_sink){0},
     };
     split_heads(d, args, &args_of_kernel);
-    attend(d, &args_of_kernel);
+    if (args->is_fp8)
+        attend_in_fp8(d, &args_of_kernel);
+    else
+        attend(d, &args_of_kernel);
     oct_cuda_keep_launch(d, "joint attention");
 }
 

@@ -112,6 +112,7 @@ static void attend(const block_run *b)
                     .qkv = qkv,
                     .heads = h / OCT_HEAD,
                     .n_streams = 2,
+                    .is_fp8 = run->inputs->has_fp8_attention,
                     .streams = {{b->n_image, x->norm_q, x->norm_k, b->image},
                                 {b->n_text, context->norm_q, context->norm_k, b->text}},
                 });
@@ -131,6 +132,7 @@ static oct_operand attend_again(const block_run *b)
                                              .qkv = run->qkv,
                                              .heads = h / OCT_HEAD,
                                              .n_streams = 1,
+                                             .is_fp8 = run->inputs->has_fp8_attention,
                                              .streams = {{b->n_image, x->norm_q, x->norm_k, out}},
                                          });
     return out;

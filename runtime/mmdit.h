@@ -43,6 +43,7 @@ typedef struct oct_mmdit_inputs {
     const float *timesteps;                         // [steps], 1000 sigma
     size_t steps;
     oct_observer *observer;                         // or NULL
+    bool has_fp8_attention;                         // as oct_joint_attention.is_fp8
     bool is_last;                                   // modulation weights are dropped after begin
 } oct_mmdit_inputs;
 

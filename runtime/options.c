@@ -14,6 +14,15 @@ oct_status oct_option_required(const char *name, const char *value, oct_err *err
     return oct_fail(err, OCT_EUSAGE, "option '--%s' is missing", name);
 }
 
+const char *oct_fp8_attention_split(const char *name, bool *has_fp8_attention, oct_arena *arena)
+{
+    static const char suffix[] = "+fp8-attention";
+    const size_t bytes = strlen(name), end = strlen(suffix);
+
+    *has_fp8_attention = bytes > end && strcmp(name + bytes - end, suffix) == 0;
+    return *has_fp8_attention ? oct_arena_copy_n(arena, name, bytes - end) : name;
+}
+
 static oct_status check_count(const char *name, uint64_t value, uint64_t max, oct_err *err)
 {
     if (value >= 1 && value <= max) return OCT_OK;

@@ -127,5 +127,8 @@ oct_status oct_device_options_check(oct_device_options *options, const char *nam
 oct_status oct_device_options_open(oct_device **device, const oct_device_options *options,
                                    const oct_denoiser *denoiser, oct_err *err);
 
+// "mlp+fp8-attention" asks for FP8 attention besides: returns the rest, in the arena.
+const char *oct_fp8_attention_split(const char *name, bool *has_fp8_attention, oct_arena *arena);
+
 // OCT_EUSAGE "option '--NAME' is missing" when `value` is NULL or empty.
 oct_status oct_option_required(const char *name, const char *value, oct_err *err);

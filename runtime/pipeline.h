@@ -62,6 +62,7 @@ typedef struct oct_sample_params {
     uint64_t seed;
     const bool *slg_blocks;       // [depth] blocks that skip-layer guidance leaves out, or NULL
     double slg_scale, slg_start, slg_stop;
+    bool has_fp8_attention;       // oct_device_check_fp8_attention() comes first
     oct_observer *observer;       // or NULL
     bool is_last;                 // no other sample follows: memory may be freed early
     // After each step, with the latent at the next sigma; may be NULL. A failure stops the run.

@@ -210,6 +210,7 @@ oct_status oct_pipeline_sample(oct_pipeline *pipeline, const oct_sample_params *
         .branches = {params->positive, is_guided(params) ? params->negative : NULL},
         .timesteps = l.sampler.timesteps,
         .steps = params->steps,
+        .has_fp8_attention = params->has_fp8_attention,
         .observer = params->observer,
         .is_last = params->is_last,
     };

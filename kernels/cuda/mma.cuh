@@ -9,7 +9,8 @@
 //   b[16][8]   {b[2t][g], b[2t+1][g]}, then rows 8 and up
 //   c[16][8]   c[g][2t], c[g][2t+1], c[g+8][2t], c[g+8][2t+1]
 //
-// two 16-bit numbers in a register.
+// two 16-bit numbers in a register. Of E4M3 a register has four: a is [16][32], b [32][8], and 2t,
+// 2t+1 become 4t .. 4t+3.
 #pragma once
 
 #include "kernels/cuda/device.cuh"
@@ -52,6 +53,20 @@ __device__ static inline void multiply_add(float (&c)[4], const uint32_t (&a)[4]
         "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b_low), "r"(b_high));
+}
+
+// sm_89 and above. Tensor cores keep no more than 14 bits of these sums.
+__device__ static inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b_low,
+                                           uint32_t b_high, e4m3)
+{
+#if __CUDA_ARCH__ >= 890
+    asm("mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b_low), "r"(b_high));
+#else
+    __trap();
+#endif
 }
 
 // Begin to copy 16 bytes from global to shared memory, or zeros; done after wait_for_copies() of
@@ -97,12 +112,23 @@ __device__ static inline uint32_t pack(float low, float high, bf16)
     return bits;
 }
 
-// A tile in shared memory: rows of 64 numbers of 16 bits, eight chunks of 16 bytes. Chunks are
-// exchanged within a row, each row in another way, so that the same chunk of eight consecutive
-// rows, one matrix of load_matrices(), lies in all 32 banks.
-constexpr unsigned CHUNKS = 8;
+// Four numbers, from the lowest byte up.
+__device__ static inline uint32_t pack(const float *low, const float *high, e4m3)
+{
+    const __nv_fp8x2_storage_t first =
+        __nv_cvt_float2_to_fp8x2(make_float2(low[0], low[1]), __NV_SATFINITE, __NV_E4M3);
+    const __nv_fp8x2_storage_t second =
+        __nv_cvt_float2_to_fp8x2(make_float2(high[0], high[1]), __NV_SATFINITE, __NV_E4M3);
+    return (uint32_t)second << 16 | first;
+}
 
+// A tile in shared memory: rows of 64 numbers, in chunks of 16 bytes. Chunks are exchanged within a
+// row, so that the same chunk of eight consecutive rows, one matrix of load_matrices(), lies in all
+// 32 banks: 16-bit rows fill the banks once, each is exchanged in another way; of E4M3 two do.
+template <typename T> constexpr unsigned CHUNKS = 64 * sizeof(T) / 16;
+
+template <typename T>
 __device__ static inline uint4 *chunk_of(uint4 *tile, unsigned row, unsigned chunk)
 {
-    return tile + row * CHUNKS + (chunk ^ row % CHUNKS);
+    return tile + row * CHUNKS<T> + (chunk ^ row * CHUNKS<T> / 8 % CHUNKS<T>);
 }

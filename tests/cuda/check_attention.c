@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "kernels/cuda/attention.h"
+#include "kernels/kernels.h"
 #include "kernels/ops.h"
 #include "tests/cuda/check_cuda.h"
 
@@ -184,6 +185,132 @@ void check_cuda_joint_attention(cuda_check *t)
     }
     check_joint(t, &(joint_case){1, 1024, 333, false, OCT_F16, OCT_F8_E4M3, OCT_F16, FLAT});
     check_joint(t, &(joint_case){1, 256, 154, true, OCT_BF16, OCT_BF16, OCT_BF16, RISING});
+}
+
+// ---- Joint attention in E4M3.
+
+// The numbers that codes with a scale per head stand for. x: [heads][n].
+static float *through_e4m3(const float *x, size_t heads, size_t n)
+{
+    float *y = cuda_host(heads * n * sizeof *y);
+    uint8_t *codes = cuda_host(n);
+    for (size_t head = 0; head < heads; head++) {
+        int is_finite;
+        const float peak = oct_absmax(OCT_F32, x + head * n, n, &is_finite);
+        const float scale = peak > 0 ? peak / 448 : 1;
+        oct_encode_e4m3(codes, OCT_F32, x + head * n, n, scale);
+        oct_kernels_get()->decode_e4m3(y + head * n, codes, n, scale);
+    }
+    return y;
+}
+
+// One query with the kernel's own roundings of weights, 64 keys at a time, in binary64.
+static void attend_in_tiles(float *out, const float *q, const float *k, const float *v, size_t keys)
+{
+    double sums[HEAD] = {0}, total = 0, max = -INFINITY;
+    for (size_t first = 0; first < keys; first += 64) {
+        const size_t n = keys - first < 64 ? keys - first : 64;
+        double score[64] = {0}, before = max;
+        for (size_t j = 0; j < n; j++) {
+            for (size_t c = 0; c < HEAD; c++) score[j] += (double)q[c] * k[(first + j) * HEAD + c];
+            max = fmax(max, score[j] / 8);
+        }
+        total *= exp(before - max);
+        for (size_t c = 0; c < HEAD; c++) sums[c] *= exp(before - max);
+        for (size_t j = 0; j < n; j++) {
+            const float weight = (float)exp(score[j] / 8 - max);
+            uint8_t code;
+            float rounded;
+            oct_encode_e4m3(&code, OCT_F32, &weight, 1, 0x1p-8f);
+            oct_kernels_get()->decode_e4m3(&rounded, &code, 1, 0x1p-8f);
+            total += weight;
+            for (size_t c = 0; c < HEAD; c++)
+                sums[c] += (double)rounded * v[(first + j) * HEAD + c];
+        }
+    }
+    for (size_t c = 0; c < HEAD; c++) out[c] = (float)(sums[c] / total);
+}
+
+// A weight whose exponential is off by a bit may be rounded to the code beside the right one, an
+// eighth away; few are. So each number may be off by an eighth of A, and all of them together, of
+// sum |got - want| / sum A, by 2^-9: what one weight in 64 would do.
+static void check_encoded_target(cuda_check *t, const cuda_target *y, const float *want,
+                                 float *bound)
+{
+    float *got = cuda_host(y->n * sizeof *got);
+    double error = 0, magnitude = 0;
+    cuda_read(t, got, y->sink.data, y->n * sizeof *got);
+    for (size_t i = 0; i < y->n; i++) {
+        error += fabs((double)got[i] - want[i]);
+        magnitude += bound[i];
+        bound[i] = bound[i] * 0.125f + 0x1p-30f;
+    }
+    if (!(error <= magnitude * 0x1p-9)) cuda_report(t, "mean error %g", error / magnitude);
+    cuda_check_target(t, y, want, bound);
+}
+
+static void check_encoded(cuda_check *t, const joint_case *c)
+{
+    const size_t joint = c->image + c->text, width = c->heads * HEAD, n = joint * width;
+    cuda_case(t, "%s in E4M3, heads %zu, tokens %zu + %zu%s, %s", oct_dtype_name(c->dtype),
+              c->heads, c->image, c->text, c->drops_text ? " dropped" : "", kind_name[c->kind]);
+    inputs in = new_inputs(t, c->kind, c->dtype, c->heads * joint, HEAD);
+    const cuda_target image = cuda_new_target(t, OCT_F32, c->image * width, 1);
+    const cuda_target text = cuda_new_target(t, OCT_F32, c->text * width, 1);
+    const oct_joint_attention_args args = {
+        .q = in.device_q,
+        .k = in.device_k,
+        .v = in.device_v,
+        .dtype = c->dtype,
+        .heads = c->heads,
+        .joint = joint,
+        .image_tokens = c->image,
+        .image = image.sink,
+        .text = c->drops_text ? (oct_sink){0} : text.sink,
+    };
+    const size_t bytes = oct_encode_heads_cuda_bytes(&args);
+    void *garbage = cuda_host(bytes);
+    memset(garbage, 0x7f, bytes);  // NaN
+
+    const oct_joint_attention_args encoded =
+        oct_encode_heads_cuda(&args, cuda_copy(garbage, bytes), NULL);
+    oct_joint_attention_cuda(&encoded, NULL);
+    in.q = through_e4m3(in.q, c->heads, joint * HEAD);
+    in.k = through_e4m3(in.k, c->heads, joint * HEAD);
+    in.v = through_e4m3(in.v, c->heads, joint * HEAD);
+    float *want = cuda_host(n * sizeof *want), *bound = cuda_host(n * sizeof *bound);
+    for (size_t token = 0; token < joint; token++) {
+        for (size_t head = 0; head < c->heads; head++) {
+            const size_t at = head * joint * HEAD;
+            attend_in_tiles(want + token * width + head * HEAD, in.q + at + token * HEAD, in.k + at,
+                            in.v + at, joint);
+        }
+    }
+    attend_joint(bound, &in, in.v_magnitude, c);
+    check_encoded_target(t, &image, want, bound);
+    if (!c->drops_text) check_encoded_target(t, &text, want + image.n, bound + image.n);
+}
+
+void check_cuda_encoded_attention(cuda_check *t)
+{
+    static const struct {
+        size_t heads, image, text;
+    } shape[] = {{1, 1, 0},  {2, 1, 6},   {3, 7, 0},    {1, 63, 1},
+                 {1, 1, 64}, {2, 60, 69}, {2, 100, 97}, {1, 257, 77}};
+    joint_case c = {0};
+    size_t count = 0;
+
+    for (size_t i = 0; i < CHECK_COUNT(shape); i++) {
+        for (c.kind = 0; c.kind < KINDS; c.kind++, count++) {
+            c.heads = shape[i].heads;
+            c.image = shape[i].image;
+            c.text = shape[i].text;
+            c.dtype = count % 2 ? OCT_F16 : OCT_BF16;
+            c.drops_text = c.text > 0 && count % 5 == 0;
+            check_encoded(t, &c);
+        }
+    }
+    check_encoded(t, &(joint_case){.heads = 1, .image = 1024, .text = 333, .dtype = OCT_F16});
 }
 
 // ---- Plain attention.

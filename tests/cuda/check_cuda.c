@@ -44,6 +44,7 @@ static const struct {
     {"upsample2", check_cuda_upsample2},
     {"split_heads", check_cuda_split_heads},
     {"joint_attention", check_cuda_joint_attention},
+    {"encoded_attention", check_cuda_encoded_attention},
     {"plain_attention", check_cuda_plain_attention},
     {"patchify", check_cuda_patchify},
     {"unpatchify", check_cuda_unpatchify},

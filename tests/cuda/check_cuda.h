@@ -75,6 +75,7 @@ void check_cuda_transpose(cuda_check *t);
 void check_cuda_upsample2(cuda_check *t);
 void check_cuda_split_heads(cuda_check *t);
 void check_cuda_joint_attention(cuda_check *t);
+void check_cuda_encoded_attention(cuda_check *t);
 void check_cuda_plain_attention(cuda_check *t);
 void check_cuda_patchify(cuda_check *t);
 void check_cuda_unpatchify(cuda_check *t);

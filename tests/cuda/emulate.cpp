@@ -249,9 +249,9 @@ void load_transposed(uint32_t (&to)[4], const void *row)
     for (unsigned m = 0; m < 4; m++) to[m] = two_of(rows, 8 * m, 2 * t, g, 2 * t + 1, g);
 }
 
-// One lane's numbers of a[16][16] and b[16][8], widened.
+// One lane's registers of a[16][K] and b[K][8], of numbers that fill K / 8 to a register.
 struct fragments {
-    float a[4][2], b[2][2];
+    uint32_t a[4], b[2];
 };
 static_assert(sizeof(fragments) <= EMULATE_GIFT, "a lane's fragments are one gift");
 
@@ -265,21 +265,29 @@ static float widened(__nv_bfloat16 x)
     return __bfloat162float(x);
 }
 
-template <typename T> static void widen_two(float (&to)[2], uint32_t from)
+static float widened(__nv_fp8_storage_t code)
 {
-    T x[2];
-    memcpy((void *)x, &from, sizeof x);
-    to[0] = widened(x[0]);
-    to[1] = widened(x[1]);
+    return __half2float(__half(__nv_cvt_fp8_to_halfraw(code, __NV_E4M3)));
 }
 
+template <typename T> static float number_of(uint32_t word, unsigned i)
+{
+    T x[sizeof word / sizeof(T)];
+    memcpy((void *)x, &word, sizeof word);
+    return widened(x[i]);
+}
+
+template <typename T>
 static float product(const emulate_gifts &given, unsigned row, unsigned column)
 {
+    constexpr unsigned PER_WORD = sizeof(uint32_t) / sizeof(T), HALF = 4 * PER_WORD;
     float sum = 0;
-    for (unsigned k = 0; k < 16; k++) {
-        const fragments *a = (const fragments *)given[row % 8 * 4 + k % 8 / 2];
-        const fragments *b = (const fragments *)given[column * 4 + k % 8 / 2];
-        sum += a->a[row / 8 + k / 8 * 2][k % 2] * b->b[k / 8][k % 2];
+    for (unsigned k = 0; k < 2 * HALF; k++) {
+        const unsigned lane = k % HALF / PER_WORD;
+        const fragments *a = (const fragments *)given[row % 8 * 4 + lane];
+        const fragments *b = (const fragments *)given[column * 4 + lane];
+        sum += number_of<T>(a->a[row / 8 + k / HALF * 2], k % PER_WORD) *
+               number_of<T>(b->b[k / HALF], k % PER_WORD);
     }
     return sum;
 }
@@ -287,14 +295,10 @@ static float product(const emulate_gifts &given, unsigned row, unsigned column)
 template <typename T>
 static void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b_low, uint32_t b_high)
 {
-    fragments own;
-    for (unsigned i = 0; i < 4; i++) widen_two<T>(own.a[i], a[i]);
-    widen_two<T>(own.b[0], b_low);
-    widen_two<T>(own.b[1], b_high);
-
+    const fragments own = {{a[0], a[1], a[2], a[3]}, {b_low, b_high}};
     const emulate_gifts &given = emulate_gather(&own, sizeof own);
     const unsigned g = emulate_lane() / 4, t = emulate_lane() % 4;
-    for (unsigned i = 0; i < 4; i++) c[i] += product(given, g + i / 2 * 8, 2 * t + i % 2);
+    for (unsigned i = 0; i < 4; i++) c[i] += product<T>(given, g + i / 2 * 8, 2 * t + i % 2);
 }
 
 void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b_low, uint32_t b_high, __half)
@@ -306,6 +310,12 @@ void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b_low, uint32_
                   __nv_bfloat16)
 {
     multiply<__nv_bfloat16>(c, a, b_low, b_high);
+}
+
+void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b_low, uint32_t b_high,
+                  __nv_fp8_storage_t)
+{
+    multiply<__nv_fp8_storage_t>(c, a, b_low, b_high);
 }
 
 void begin_copy(void *to, const void *from, bool is_there)

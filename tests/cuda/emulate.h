@@ -101,6 +101,8 @@ void load_transposed(uint32_t (&to)[4], const void *row);
 void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b_low, uint32_t b_high, __half);
 void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b_low, uint32_t b_high,
                   __nv_bfloat16);
+void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b_low, uint32_t b_high,
+                  __nv_fp8_storage_t);
 void begin_copy(void *to, const void *from, bool is_there);
 void wait_for_copies();
 float fast_exp2(float x);

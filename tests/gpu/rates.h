@@ -5,7 +5,7 @@
 //   {"gpu": "NVIDIA H200", "sm": 90, "multiprocessors": 132, "driver": 13000, "runtime": 13000,
 //    "cublaslt": "cuBLASLt 13.1.0", "copy_gb_per_s": 4300,
 //    "gemm": [{"model", "layer", "pixels", "m", "n", "k", "type", "path", "us", "tflop_per_s"}],
-//    "attention": [{"model", "pixels", "heads", "tokens", "library", "us", "tflop_per_s"}],
+//    "attention": [{"model", "pixels", "heads", "tokens", "type", "library", "us", "tflop_per_s"}],
 //    "kernels": [{"name", "shape", "us", "gb_per_s", "of_copy"}]}
 //
 // "type": f16, fp8, or fp8_fast (sums kept in the tensor core). A GPU without FP8 has no fp8 rows.

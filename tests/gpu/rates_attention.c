@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Joint attention of a block, F16: our own kernel, and what the product takes (cuDNN's on some
-// GPUs).
+// GPUs). Then in E4M3, encoding included.
 #include "tests/gpu/rates.h"
 
 #include <string.h>
@@ -12,6 +12,7 @@
 
 typedef struct attention {
     oct_attention_cuda *planned;  // NULL: the own kernel
+    bool is_fp8;
     oct_joint_attention_args args;
     void *workspace;
     oct_status st;
@@ -21,7 +22,11 @@ typedef struct attention {
 static void attend(rates *r, void *context, size_t round)
 {
     attention *a = context;
-    if (!a->planned)
+    if (a->is_fp8) {
+        const oct_joint_attention_args encoded =
+            oct_encode_heads_cuda(&a->args, a->workspace, (oct_stream)r->stream);
+        oct_joint_attention_cuda(&encoded, (oct_stream)r->stream);
+    } else if (!a->planned)
         oct_joint_attention_cuda(&a->args, (oct_stream)r->stream);
     else if (!a->st)
         a->st = oct_attention_cuda_run(a->planned, &a->args, a->workspace, (oct_stream)r->stream,
@@ -59,9 +64,18 @@ static void note(rates *r, const rates_model *model, size_t pixels, const attent
     cJSON_AddNumberToObject(row, "pixels", (double)pixels);
     cJSON_AddNumberToObject(row, "heads", (double)a->args.heads);
     cJSON_AddNumberToObject(row, "tokens", joint);
+    cJSON_AddStringToObject(row, "type", a->is_fp8 ? "fp8" : "f16");
     cJSON_AddStringToObject(row, "library", library);
     cJSON_AddNumberToObject(row, "us", seconds * 1e6);
     cJSON_AddNumberToObject(row, "tflop_per_s", flop / seconds / 1e12);
+}
+
+static void measure_fp8(rates *r, const rates_model *model, size_t pixels)
+{
+    attention a = {.is_fp8 = true, .args = args_of(r, model, pixels)};
+
+    a.workspace = rates_workspace(r, oct_encode_heads_cuda_bytes(&a.args));
+    note(r, model, pixels, &a, "own kernel", rates_seconds(r, attend, &a));
 }
 
 static oct_status measure(rates *r, oct_attention_cuda *planned, const rates_model *model,
@@ -93,6 +107,8 @@ oct_status rates_attention(rates *r, oct_err *err)
     for (size_t i = 0; i < r->n_models && !st; i++)
         for (size_t p = 0; p < 2 && !st; p++)
             st = measure(r, planned, &r->models[i], r->models[i].pixels[p], err);
+    for (size_t i = 0; i < r->n_models && !st && r->sm >= 89; i++)
+        for (size_t p = 0; p < 2; p++) measure_fp8(r, &r->models[i], r->models[i].pixels[p]);
     oct_attention_cuda_close(planned);
     return st;
 }

@@ -4,7 +4,8 @@
 // how much work is in it. Any device, any model; the conditioning is random. JSON:
 //
 //   {"device": "NVIDIA H200", "model": "large", "variant": "SD3.5 Large",
-//    "steps": [{"policy": "16-bit", "pixels": 512, "step_ms", "slowest_ms", "load_s",
+//    "steps": [{"policy": "16-bit", "fp8_attention": false, "pixels": 512, "step_ms", "slowest_ms",
+//    "load_s",
 //               "peak_bytes", "layers": {"f32", "16-bit", "fp8", "fp8 widened"},
 //               "flop_16bit", "flop_fp8", "flop_attention", "least_bytes"}]}
 //
@@ -19,6 +20,7 @@
 #include "common/file.h"
 #include "common/json.h"
 #include "common/number.h"
+#include "runtime/options.h"
 #include "runtime/pipeline.h"
 #include "tests/gpu/prepare.h"
 #include "tests/gpu/work.h"
@@ -46,6 +48,7 @@ typedef struct bench {
     oct_conditioning conditioning[2];
     oct_calibration calibration;
     double load_s;
+    bool has_fp8_attention;
     cJSON *rows;
 } bench;
 
@@ -78,6 +81,7 @@ static oct_status sample(bench *b, size_t pixels, size_t steps, oct_observer *ob
         .cfg = CFG,
         .width = pixels,
         .height = pixels,
+        .has_fp8_attention = b->has_fp8_attention,
         .observer = observer,
         .on_step = watch ? note_end : NULL,
         .context = watch,
@@ -136,6 +140,7 @@ static void add_row(bench *b, const char *policy, size_t pixels, const stopwatch
 
     cJSON_AddItemToArray(b->rows, row);
     cJSON_AddStringToObject(row, "policy", policy);
+    cJSON_AddBoolToObject(row, "fp8_attention", b->has_fp8_attention);
     cJSON_AddNumberToObject(row, "pixels", (double)pixels);
     cJSON_AddNumberToObject(row, "step_ms", ms[n / 2]);
     cJSON_AddNumberToObject(row, "slowest_ms", ms[n - 1]);
@@ -250,22 +255,26 @@ static oct_status make_plan(bench *b, oct_policy *policy, const char *name, oct_
     return oct_plan_init(plan, &b->pipeline.denoiser, &params, err);
 }
 
-// `name` NULL: as stored.
+// `name` NULL: as stored; "mlp+fp8-attention" as in regress.
 static oct_status measure_policy(bench *b, const char *name, oct_err *err)
 {
     oct_policy policy = {0};
     oct_plan plan = {0};
+    oct_arena arena = {0};
 
     const double begin = now();
+    const char *bare = oct_fp8_attention_split(name ? name : "", &b->has_fp8_attention, &arena);
     oct_status st = open_model(b, err);
     if (!st) st = condition_both(b, err);
-    if (!st && name) st = make_plan(b, &policy, name, &plan, err);
+    if (!st && name) st = make_plan(b, &policy, bare, &plan, err);
+    if (!st && b->has_fp8_attention) st = oct_device_check_fp8_attention(b->device, err);
     if (!st) st = oct_pipeline_load_denoiser(&b->pipeline, name ? &plan : NULL, err);
     b->load_s = now() - begin;
     if (!st) st = measure_sizes(b, name ? name : "16-bit", err);
     close_model(b);
     oct_plan_deinit(&plan);
     oct_policy_deinit(&policy);
+    oct_arena_deinit(&arena);
     return st ? oct_wrap(err, st, "%s, %s", b->options->name, name ? name : "16-bit") : OCT_OK;
 }
 

@@ -20,6 +20,7 @@
 
 static char *folder;
 static oct_calibration calibration;
+static bool has_fp8_attention;
 static oct_device *gpu;
 
 static void fill(float *x, size_t n, uint64_t seed)
@@ -64,6 +65,7 @@ static oct_status sample(oct_pipeline *pipeline, oct_observer *observer, float *
                                       .cfg = 4.5,
                                       .width = PIXELS,
                                       .height = PIXELS,
+                                      .has_fp8_attention = has_fp8_attention,
                                       .observer = observer};
     const oct_status st = oct_pipeline_sample(pipeline, &params, latent, err);
     free(x);
@@ -135,6 +137,22 @@ static void an_fp8_model_is_as_near_to_the_16_bit_one_as_on_the_cpu(void)
     CHECK(off(got, want) < off(want, exact) + F16_OFF);
 }
 
+static void fp8_attention_is_as_near_to_the_16_bit_one_as_on_the_cpu(void)
+{
+    float got[LATENT], want[LATENT], exact[LATENT];
+    if (!gpu) SKIP("no GPU");
+    if (!gpu->has_fp8) SKIP("no FP8 in this GPU");
+
+    make(oct_device_cpu(), NULL, exact);
+    has_fp8_attention = true;
+    make(oct_device_cpu(), NULL, want);
+    make(gpu, NULL, got);
+    has_fp8_attention = false;
+    CHECK(off(want, exact) > 0);
+    CHECK(off(got, exact) < 1.25 * off(want, exact) + F16_OFF);
+    CHECK(off(got, want) < off(want, exact) + F16_OFF);
+}
+
 static void open_gpu(void)
 {
     const oct_device_request request = {.name = "cuda", .activation = OCT_F16};
@@ -154,6 +172,7 @@ int main(void)
     open_gpu();
     RUN(a_16_bit_model_gives_the_latents_of_the_cpu);
     RUN(an_fp8_model_is_as_near_to_the_16_bit_one_as_on_the_cpu);
+    RUN(fp8_attention_is_as_near_to_the_16_bit_one_as_on_the_cpu);
     oct_device_close(gpu);
     oct_arena_deinit(&calibration.arena);
     oct_scratch_remove(folder);

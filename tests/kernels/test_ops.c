@@ -417,6 +417,38 @@ static void attention_ignores_keys_that_the_bias_masks(void)
     CHECK(out == 3);
 }
 
+// 256 e^-1 = 94.2 lies nearer to 96 than to 88. Nothing is left of 256 e^-13 = 0.0006, and of the
+// last key's 256 e^-12.2 = 0.0013 the smallest code, 2^-9. The sum has the weights as they were.
+static void attention_rounds_weights_to_e4m3(void)
+{
+    enum { KEYS = 300 };  // two tiles
+    const float q = 1;
+    float k[KEYS], v[KEYS], out;
+    double sum = 1 + 0.375 * 7 + 0x1p-17 * 5000, total = 1 + exp(-1) + exp(-12.2);
+    for (int j = 0; j < KEYS; j++) k[j] = -13, v[j] = 1000;
+    k[0] = 0, v[0] = 1;
+    k[1] = -1, v[1] = 7;
+    k[KEYS - 1] = -12.2f, v[KEYS - 1] = 5000;
+    total += (KEYS - 3) * exp(-13);
+    oct_attention(&(oct_attention_args){
+        .out = &out,
+        .q = &q,
+        .k = k,
+        .v = v,
+        .out_stride = 1,
+        .q_stride = 1,
+        .k_stride = 1,
+        .v_stride = 1,
+        .tokens_q = 1,
+        .tokens_k = KEYS,
+        .heads = 1,
+        .head_dim = 1,
+        .scale = 1,
+        .has_e4m3_weights = true,
+    });
+    CHECK_NEAR(out, sum / total, 5e-6);  // binary32 sums of 300 numbers, of size 2.7
+}
+
 static void attention_does_not_hide_a_nan(void)
 {
     const float q[2] = {1, 1}, k[2] = {NAN, 1}, v[2] = {1, 1};
@@ -615,6 +647,7 @@ int main(void)
     RUN(causal_attention_sees_no_later_key);
     RUN(attention_survives_huge_scores);
     RUN(attention_ignores_keys_that_the_bias_masks);
+    RUN(attention_rounds_weights_to_e4m3);
     RUN(attention_does_not_hide_a_nan);
     RUN(conv_pads_with_zeros);
     RUN(conv_down2_pads_right_and_below);
