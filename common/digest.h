@@ -21,6 +21,20 @@ void oct_sha256_begin(oct_sha256 *sha);
 void oct_sha256_add(oct_sha256 *sha, const void *data, size_t bytes);
 void oct_sha256_end(oct_sha256 *sha, char hex[OCT_SHA256_HEX]);  // and frees the context
 
+// Pieces of something, in order, which several threads may bring in any order.
+typedef struct oct_pieces {
+    uint64_t count;
+    size_t bytes_max;  // of a piece
+    // Put piece `index` into `to` and say how long it is, > 0. Called by several threads at once.
+    oct_status (*fill)(void *context, uint64_t index, void *to, size_t *bytes, oct_err *err);
+    void *context;
+} oct_pieces;
+
+// SHA-256 of all pieces, digested by this thread while n_threads others fill. At most seven pieces
+// and one for each thread are in memory.
+oct_status oct_sha256_of_pieces(const oct_pieces *pieces, size_t n_threads,
+                                char hex[OCT_SHA256_HEX], oct_err *err);
+
 // All bytes of an open file, or all from an offset on, by its descriptor. A second thread reads
 // ahead, through 4 MiB.
 oct_status oct_sha256_of_file(const oct_file *file, char hex[OCT_SHA256_HEX], oct_err *err);

@@ -220,18 +220,21 @@ static oct_status begin_digests(verify_job *job, oct_err *err)
         oct_digests_add(&job->digests, ckpt->files[i].file.path, ckpt->files[i].header_bytes);
     }
     if (!job->is_open && !oct_path_is_folder(o->file)) oct_digests_add(&job->digests, o->file, 0);
-    return oct_digests_begin(
-        &job->digests,
-        &(oct_digests_params){
-            .sha256 = o->sha256,
-            .hf_etag = o->hf_etag,
-            .lfs_pointer = o->lfs_pointer,
-            .manifest = o->manifest,
-            .needs_data =
-                o->identify || (job->is_open && (find_meta(job, "modelspec.hash_sha256") ||
-                                                 find_meta(job, "sshs_model_hash"))),
-        },
-        err);
+    const bool needs_data =
+        o->identify || (job->is_open && (find_meta(job, "modelspec.hash_sha256") ||
+                                         find_meta(job, "sshs_model_hash")));
+    // What else reads the file can do so beside a digest of its own, or out of the page cache.
+    job->scans_sha256 = job->is_open && ckpt->n_files == 1 && !needs_data && !o->source;
+    return oct_digests_begin(&job->digests,
+                             &(oct_digests_params){
+                                 .sha256 = o->sha256,
+                                 .hf_etag = o->hf_etag,
+                                 .lfs_pointer = o->lfs_pointer,
+                                 .manifest = o->manifest,
+                                 .needs_data = needs_data,
+                                 .has_sha256 = job->scans_sha256,
+                             },
+                             err);
 }
 
 // Digests of the data that other tools wrote into the header. sshs_model_hash is that of the file
@@ -284,8 +287,11 @@ static oct_status scan(verify_job *job, oct_err *err)
                             table);
         }
         job->has_table &= has_table;
-        if (job->o.fast) oct_file_read_directly(&file->file);  // nothing else reads it all
-        st = oct_scan_file(&result, file, has_table, err);
+        char *sha256 = job->scans_sha256 ? job->digests.files[i].sha256 : NULL;
+        if (job->o.fast || sha256)
+            oct_file_read_directly(&file->file);  // nothing else reads it all
+        st = oct_scan_file(&result, file, has_table, sha256, err);
+        if (!st && sha256) st = oct_file_check_unchanged(&file->file, err);
         oct_findings_begin(findings, OCT_CHECK_DIGEST);
         if (!st && has_table) st = oct_scan_check_table(&result, file, table, findings, err);
         oct_findings_begin(findings, OCT_CHECK_CONTRACT);

@@ -43,6 +43,7 @@ typedef struct verify_job {
     oct_calibration calibration;
     oct_plan plan;
     bool is_open;      // the file is a checkpoint
+    bool scans_sha256; // in the one pass over its data
     bool is_readable;  // and its denoiser is of a known architecture
     bool has_plan;        // by --policy
     bool has_scale_plan;  // that, or one by the recorded policy, for weight scales alone

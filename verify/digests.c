@@ -118,6 +118,7 @@ static void *hash_streams(void *argument)
         const bool is_data = i >= digests->n_files;
         oct_err err = {{0}};
         if (is_data && !file->header_bytes) continue;
+        if (i == 0 && digests->has_sha256) continue;
         const oct_status st = hash_range(file->path, is_data ? file->header_bytes : 0,
                                          is_data ? file->data_sha256 : file->sha256, &err);
         if (st) note_trouble(digests, file, st, &err);
@@ -183,6 +184,7 @@ oct_status oct_digests_begin(oct_digests *digests, const oct_digests_params *par
     }
     if (st) return st;
     digests->needs_data = params && params->needs_data;
+    digests->has_sha256 = params && params->has_sha256;
     return start(digests, err);
 }
 

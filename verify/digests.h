@@ -23,6 +23,7 @@ typedef struct oct_digests_params {
     const char *manifest;     // list or pointer file, or NULL: "<path>.sha256" where that
                               // exists, for a shard also the one without its number
     bool needs_data;          // also the digest of the data behind the header
+    bool has_sha256;          // files[0].sha256 is written by somebody else before the end
 } oct_digests_params;
 
 typedef struct oct_digest {
@@ -40,7 +41,7 @@ typedef struct oct_digests {
     oct_arena arena;
     oct_digest *files;
     size_t n_files, capacity;
-    bool is_list, needs_data;
+    bool is_list, needs_data, has_sha256;
     pthread_t *workers;  // that run
     size_t n_workers;
     pthread_mutex_t mutex;

@@ -12,9 +12,10 @@
 #include "common/xxh3_table.h"
 
 #define THREADS_DIRECT 4  // at least, when they wait for a disk
+#define HEADER SIZE_MAX
 
 typedef struct piece {  // one chunk of one tensor
-    size_t tensor;
+    size_t tensor;      // or HEADER
     uint64_t from, bytes;
     oct_xxh128 digest;
     uint64_t n_nan, first_nan;
@@ -23,8 +24,9 @@ typedef struct piece {  // one chunk of one tensor
 typedef struct scan_job {
     oct_scan *scan;
     const oct_safetensors *file;
-    piece *pieces;
-    size_t n_pieces;
+    bool needs_all;  // also what has nothing to be scanned for
+    piece *pieces;   // in file order
+    size_t n_pieces, n_header;
     uint64_t bytes;
     oct_progress progress;
 } scan_job;
@@ -36,25 +38,29 @@ static bool is_fp8(oct_dtype dtype)
 
 static bool is_scanned(const scan_job *job, const oct_st_tensor *tensor)
 {
-    return job->scan->has_digests || is_fp8(tensor->dtype);
+    return job->needs_all || job->scan->has_digests || is_fp8(tensor->dtype);
+}
+
+static void cut_range(scan_job *job, size_t tensor, uint64_t all)
+{
+    job->bytes += all;
+    for (uint64_t at = 0; at < all; at += OCT_DIGEST_CHUNK) {
+        const uint64_t bytes = all - at < OCT_DIGEST_CHUNK ? all - at : OCT_DIGEST_CHUNK;
+        job->pieces[job->n_pieces++] = (piece){.tensor = tensor, .from = at, .bytes = bytes};
+    }
 }
 
 static void cut(scan_job *job)
 {
+    size_t room = oct_digest_chunk_count(job->file->header_bytes);
+    for (size_t i = 0; i < job->file->n_tensors; i++)
+        room += oct_digest_chunk_count(job->file->tensors[i].bytes);
+    job->pieces = oct_arena_array(&job->scan->arena, room, sizeof *job->pieces);
+    if (job->needs_all) cut_range(job, HEADER, job->file->header_bytes);
+    job->n_header = job->n_pieces;
     for (size_t i = 0; i < job->file->n_tensors; i++) {
-        if (!is_scanned(job, &job->file->tensors[i])) continue;
-        job->n_pieces += oct_digest_chunk_count(job->file->tensors[i].bytes);
-    }
-    job->pieces = oct_arena_array(&job->scan->arena, job->n_pieces, sizeof *job->pieces);
-    job->n_pieces = 0;
-    for (size_t i = 0; i < job->file->n_tensors; i++) {
-        const uint64_t all = job->file->tensors[i].bytes;
-        if (!is_scanned(job, &job->file->tensors[i])) continue;
-        job->bytes += all;
-        for (uint64_t at = 0; at < all; at += OCT_DIGEST_CHUNK) {
-            const uint64_t bytes = all - at < OCT_DIGEST_CHUNK ? all - at : OCT_DIGEST_CHUNK;
-            job->pieces[job->n_pieces++] = (piece){.tensor = i, .from = at, .bytes = bytes};
-        }
+        const oct_st_tensor *tensor = &job->file->tensors[i];
+        if (is_scanned(job, tensor)) cut_range(job, i, tensor->bytes);
     }
 }
 
@@ -70,6 +76,8 @@ static void count_nan(piece *p, const uint8_t *codes, oct_dtype dtype)
 
 static oct_status scan_piece(scan_job *job, piece *p, uint8_t *chunk, oct_err *err)
 {
+    if (p->tensor == HEADER) return oct_file_read(&job->file->file, chunk, p->bytes, p->from, err);
+
     const oct_st_tensor *tensor = &job->file->tensors[p->tensor];
     oct_file_read_ahead(&job->file->file, tensor->offset + p->from + OCT_READ_AHEAD, p->bytes);
     const oct_status st = oct_safetensors_read(job->file, tensor, p->from, p->bytes, chunk, err);
@@ -80,12 +88,34 @@ static oct_status scan_piece(scan_job *job, piece *p, uint8_t *chunk, oct_err *e
     return OCT_OK;
 }
 
+static int count_threads(const scan_job *job)
+{
+    const int n = omp_get_max_threads();
+    return job->file->file.is_direct && n < THREADS_DIRECT ? THREADS_DIRECT : n;
+}
+
+static oct_status fill_piece(void *context, uint64_t index, void *to, size_t *bytes, oct_err *err)
+{
+    scan_job *job = context;
+    *bytes = job->pieces[index].bytes;
+    return scan_piece(job, &job->pieces[index], to, err);
+}
+
+static oct_status scan_in_order(scan_job *job, char *sha256, oct_err *err)
+{
+    const oct_pieces pieces = {
+        .count = job->n_pieces,
+        .bytes_max = OCT_DIGEST_CHUNK,
+        .fill = fill_piece,
+        .context = job,
+    };
+    return oct_sha256_of_pieces(&pieces, (size_t)count_threads(job), sha256, err);
+}
+
 static oct_status scan_pieces(scan_job *job, oct_err *err)
 {
     oct_status first = OCT_OK;
-    int n = omp_get_max_threads();
-    if (job->file->file.is_direct && n < THREADS_DIRECT) n = THREADS_DIRECT;
-#pragma omp parallel num_threads(n)
+#pragma omp parallel num_threads(count_threads(job))
     {
         oct_err mine = {{0}};
         uint8_t *chunk = malloc(OCT_DIGEST_CHUNK);
@@ -110,7 +140,7 @@ static void join(scan_job *job)
 {
     oct_xxh128 *chunks = oct_arena_array(&job->scan->arena, job->n_pieces, sizeof *chunks);
     for (size_t i = 0; i < job->n_pieces; i++) chunks[i] = job->pieces[i].digest;
-    size_t at = 0;
+    size_t at = job->n_header;
     for (size_t i = 0; i < job->file->n_tensors; i++) {
         oct_scan_tensor *tensor = &job->scan->tensors[i];
         if (!is_scanned(job, &job->file->tensors[i])) continue;
@@ -135,15 +165,15 @@ static oct_status digest_header(oct_scan *scan, const oct_safetensors *file, oct
 }
 
 oct_status oct_scan_file(oct_scan *scan, const oct_safetensors *file, bool needs_digests,
-                         oct_err *err)
+                         char *sha256, oct_err *err)
 {
-    scan_job job = {.scan = scan, .file = file};
+    scan_job job = {.scan = scan, .file = file, .needs_all = sha256 != NULL};
     *scan = (oct_scan){.has_digests = needs_digests};
     scan->tensors = oct_arena_array(&scan->arena, file->n_tensors, sizeof *scan->tensors);
     cut(&job);
     oct_progress_begin(&job.progress, "reading", job.bytes, "B");
     oct_status st = needs_digests ? digest_header(scan, file, err) : OCT_OK;
-    if (!st) st = scan_pieces(&job, err);
+    if (!st) st = sha256 ? scan_in_order(&job, sha256, err) : scan_pieces(&job, err);
     oct_progress_end(&job.progress);
     if (!st) join(&job);
     if (st) oct_scan_deinit(scan);

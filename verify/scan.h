@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One pass over the data of a file: the XXH3 digest of each tensor, and FP8 codes that are no
-// numbers. In chunks, on all threads, with one chunk of memory per thread.
+// One pass over the data of a file: the XXH3 digest of each tensor, FP8 codes that are no numbers,
+// and the SHA-256 of all of it. In chunks, on all threads, with one chunk of memory per thread; for
+// SHA-256 with one more thread and seven more chunks.
 #pragma once
 
 #include <stdbool.h>
@@ -27,9 +28,9 @@ typedef struct oct_scan {
     bool has_digests;
 } oct_scan;
 
-// Without digests only FP8 tensors are read.
+// Without digests and SHA-256 only FP8 tensors are read. sha256: gets that of the file, or NULL.
 oct_status oct_scan_file(oct_scan *scan, const oct_safetensors *file, bool needs_digests,
-                         oct_err *err);
+                         char *sha256, oct_err *err);
 void oct_scan_deinit(oct_scan *scan);
 
 // Findings: tensors with codes that are no numbers.

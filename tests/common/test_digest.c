@@ -34,6 +34,48 @@ static void sha256_does_not_depend_on_the_pieces(void)
     CHECK(!sha.context);
 }
 
+#define SOURCE_PIECES 300
+
+typedef struct source {
+    uint64_t breaks_at;
+} source;
+
+// Piece i is i % 7 + 1 times the letter of i % 26; some take longer than those behind them.
+static oct_status fill(void *context, uint64_t index, void *to, size_t *bytes, oct_err *err)
+{
+    const source *s = context;
+    if (index == s->breaks_at) return oct_fail(err, OCT_EIO, "piece %d is not there", (int)index);
+    if (index % 5 == 0) usleep(300);
+    *bytes = index % 7 + 1;
+    memset(to, 'a' + (int)(index % 26), *bytes);
+    return OCT_OK;
+}
+
+static void pieces_are_digested_in_order_whoever_brings_them(void)
+{
+    char want[OCT_SHA256_HEX], got[OCT_SHA256_HEX], piece[7];
+    oct_sha256 sha;
+    oct_err err;
+    source whole = {.breaks_at = UINT64_MAX};
+    oct_sha256_begin(&sha);
+    for (uint64_t i = 0; i < SOURCE_PIECES; i++) {
+        size_t bytes;
+        CHECK(fill(&whole, i, piece, &bytes, &err) == OCT_OK);
+        oct_sha256_add(&sha, piece, bytes);
+    }
+    oct_sha256_end(&sha, want);
+    for (size_t threads = 1; threads <= 9; threads += 4) {
+        oct_pieces pieces = {SOURCE_PIECES, sizeof piece, fill, &whole};
+        CHECK(oct_sha256_of_pieces(&pieces, threads, got, &err) == OCT_OK);
+        CHECK_TEXT(got, want);
+        for (uint64_t at = 0; at < SOURCE_PIECES; at += 299) {
+            pieces.context = &(source){.breaks_at = at};
+            CHECK(oct_sha256_of_pieces(&pieces, threads, got, &err) == OCT_EIO);
+            CHECK(!got[0] && !strncmp(err.text, "piece", 5));
+        }
+    }
+}
+
 static void files_are_digested_whole(void)
 {
     char path[] = "/tmp/octavo-test-XXXXXX", hex[OCT_SHA256_HEX];
@@ -126,6 +168,7 @@ int main(void)
 {
     RUN(sha256_matches_published_values);
     RUN(sha256_does_not_depend_on_the_pieces);
+    RUN(pieces_are_digested_in_order_whoever_brings_them);
     RUN(files_are_digested_whole);
     RUN(an_empty_file_has_the_digest_of_nothing);
     RUN(chunks_give_the_digest_of_the_data);

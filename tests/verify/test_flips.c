@@ -27,7 +27,7 @@ static void write_sidecars(void)
     char hex[OCT_SHA256_HEX];
     CHECK(oct_safetensors_open(&file, model, NULL) == OCT_OK);
     CHECK(oct_sha256_of_file(&file.file, hex, NULL) == OCT_OK);
-    CHECK(oct_scan_file(&scan, &file, true, NULL) == OCT_OK);
+    CHECK(oct_scan_file(&scan, &file, true, NULL, NULL) == OCT_OK);
     oct_xxh3_entry *entries = oct_arena_array(&arena, file.n_tensors + 1, sizeof *entries);
     entries[0] = (oct_xxh3_entry){OCT_XXH3_HEADER, scan.header};
     for (size_t i = 0; i < file.n_tensors; i++) {

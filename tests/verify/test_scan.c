@@ -57,11 +57,37 @@ static void digests_are_those_of_the_data_for_any_number_of_threads(void)
         oct_scan scan = {0};
         omp_set_num_threads(threads);
         CHECK(oct_safetensors_open(&file, path, &err) == OCT_OK);
-        CHECK(oct_scan_file(&scan, &file, true, &err) == OCT_OK);
+        CHECK(oct_scan_file(&scan, &file, true, NULL, &err) == OCT_OK);
         const oct_xxh128 want = oct_digest_of_data(codes, BIG);
         CHECK(!memcmp(&at(&scan, &file, "codes")->digest, &want, sizeof want));
         oct_scan_deinit(&scan);
         oct_safetensors_close(&file);
+    }
+}
+
+static void the_files_sha256_comes_from_the_same_pass(void)
+{
+    const char *path = model_path("sha256.safetensors");
+    oct_err err = {{0}};
+    save(path);
+    for (int threads = 1; threads <= 9; threads += 4) {
+        for (int needs_digests = 0; needs_digests <= 1; needs_digests++) {
+            char want[OCT_SHA256_HEX], got[OCT_SHA256_HEX];
+            oct_safetensors file = {0};
+            oct_scan scan = {0}, alone = {0};
+            omp_set_num_threads(threads);
+            CHECK(oct_safetensors_open(&file, path, &err) == OCT_OK);
+            CHECK(oct_sha256_of_file(&file.file, want, &err) == OCT_OK);
+            CHECK(oct_scan_file(&scan, &file, needs_digests, got, &err) == OCT_OK);
+            CHECK_TEXT(got, want);
+            CHECK(oct_scan_file(&alone, &file, needs_digests, NULL, &err) == OCT_OK);
+            for (size_t i = 0; i < file.n_tensors && needs_digests; i++)
+                CHECK(!memcmp(&scan.tensors[i], &alone.tensors[i], sizeof *alone.tensors));
+            CHECK(at(&scan, &file, "codes")->n_nan == at(&alone, &file, "codes")->n_nan);
+            oct_scan_deinit(&scan);
+            oct_scan_deinit(&alone);
+            oct_safetensors_close(&file);
+        }
     }
 }
 
@@ -79,7 +105,7 @@ static void codes_that_are_no_numbers_are_counted(void)
     plain[7] = 0xfc;  // infinity in E5M2; the U8 tensor has it too and does not mind
     save(path);
     CHECK(oct_safetensors_open(&file, path, &err) == OCT_OK);
-    CHECK(oct_scan_file(&scan, &file, false, &err) == OCT_OK);
+    CHECK(oct_scan_file(&scan, &file, false, NULL, &err) == OCT_OK);
     CHECK(at(&scan, &file, "codes")->n_nan == 2);
     CHECK(at(&scan, &file, "codes")->first_nan == (1 << 20) + 5);
     CHECK(at(&scan, &file, "e5m2")->n_nan == 1 && at(&scan, &file, "e5m2")->first_nan == 7);
@@ -105,7 +131,7 @@ static void every_flipped_bit_is_noticed(void)
     memset(codes, 0x11, BIG);
     save(path);
     CHECK(oct_safetensors_open(&file, path, &err) == OCT_OK);
-    CHECK(oct_scan_file(&scan, &file, true, &err) == OCT_OK);
+    CHECK(oct_scan_file(&scan, &file, true, NULL, &err) == OCT_OK);
     write_table(&file, &scan, table);
     const uint64_t bytes = file.file.bytes;
     oct_scan_deinit(&scan);
@@ -122,7 +148,7 @@ static void every_flipped_bit_is_noticed(void)
         fclose(out);
         oct_findings findings = {0};
         oct_status st = oct_safetensors_open(&file, path, NULL);
-        if (!st) st = oct_scan_file(&scan, &file, true, &err);
+        if (!st) st = oct_scan_file(&scan, &file, true, NULL, &err);
         if (!st) st = oct_scan_check_table(&scan, &file, table, &findings, &err);
         CHECK(st == OCT_EFORMAT || findings.count > 0);
         oct_findings_deinit(&findings);
@@ -138,6 +164,7 @@ static void every_flipped_bit_is_noticed(void)
 int main(void)
 {
     RUN(digests_are_those_of_the_data_for_any_number_of_threads);
+    RUN(the_files_sha256_comes_from_the_same_pass);
     RUN(codes_that_are_no_numbers_are_counted);
     RUN(every_flipped_bit_is_noticed);
     return test_end();
