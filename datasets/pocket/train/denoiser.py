@@ -145,8 +145,9 @@ def decode(vae, latents, scale, shift_factor):
 class Latents:
     """The shards encoded so far; more of them may appear while training goes on."""
 
-    def __init__(self, run, tokens, device):
+    def __init__(self, run, tokens, device, crowded):
         self.run, self.tokenize, self.device, self.shards = run, tokens, device, 0
+        self.crowded = crowded  # how much likelier a scene is picked that has a group of three or four
         self.columns = None     # latents, words, tokens, ids of the three tokenizers
         self.refresh()
 
@@ -157,10 +158,12 @@ class Latents:
             self.columns = [torch.cat(both) for both in zip(self.columns, new)] if self.columns else new
             self.scale, self.shift = shard["scale"], shard["shift"]
             self.shards += 1
+        counts = self.columns[1][..., labels.COUNT].amax(1)     # 0 is one
+        self.chances = torch.where(counts >= 2, self.crowded, 1.0)
 
     def batch(self, count):
         """Latents, word labels, token labels, ids."""
-        picks = torch.randint(len(self.columns[0]), (count,), device=self.device)
+        picks = torch.multinomial(self.chances, count, replacement=True)
         latents, words, tokens, *ids = (c[picks] for c in self.columns)
         return latents.float(), words, tokens, ids
 
@@ -217,7 +220,7 @@ def train(args):
     tokens = vocabulary.Tokens(run / "model")
     model, average = Pocket(tokens).to(device), Pocket(tokens).to(device).eval()
     teachers = Teachers(model).to(device)
-    data, empty = Latents(run, tokens, device), [e.to(device) for e in tokens([""])]
+    data, empty = Latents(run, tokens, device, args.crowded), [e.to(device) for e in tokens([""])]
     both = nn.ModuleDict({"model": model, "teachers": teachers})
     optimizers = optimizer.make(both, is_matrix, args.lr, args.adam_lr, 0.01)
     state = common.load_checkpoint(run / "denoiser.pt")

@@ -16,6 +16,7 @@ SIDE = world.SIDE // CELL
 
 # Attribute -> number of classes. Of a word, "no group" is not needed: every word has one.
 WORD_CLASSES = {"color": 8, "shape": 6, "fill": 3, "size": 4, "count": 4, "role": 5, "background": 9}
+COUNT = list(WORD_CLASSES).index("count")
 TOKEN_CLASSES = {"color": 9, "shape": 7, "fill": 4, "size": 4}
 ROLES = {"left of": (1, 2), "right of": (2, 1), "above": (3, 4), "below": (4, 3)}
 

@@ -41,6 +41,7 @@ def options():
     denoiser.add_argument("--teach-text", type=float, default=0.01, help="weight of what words mean")
     denoiser.add_argument("--teach-image", type=float, default=0.03, help="weight of what image tokens show")
     denoiser.add_argument("--time-shift", type=float, default=2.5, help="of the times trained on: more is noisier")
+    denoiser.add_argument("--crowded", type=float, default=2.0, help="share of scenes with three or four of a kind, times this")
     denoiser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
     denoiser.add_argument("--sheet-every", type=int, default=1000, help="steps between sample sheets")
     denoiser.add_argument("--ema", type=float, default=0.998)
