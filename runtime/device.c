@@ -72,7 +72,12 @@ oct_status oct_device_open(oct_device **device, const oct_device_request *reques
 
 oct_status oct_device_check_fp8_attention(const oct_device *device, oct_err *err)
 {
-    if (!device->is_gpu || device->has_fp8) return OCT_OK;
+    if (!device->is_gpu || device->has_fp8_attention) return OCT_OK;
+    if (device->has_fp8) {
+        return oct_fail(err, OCT_EUNSUPPORTED,
+                        "FP8 attention on %s needs a build for its architecture (gpu_archs)",
+                        device->name);
+    }
     return oct_fail(err, OCT_EUNSUPPORTED,
                     "FP8 attention needs a GPU that multiplies FP8, which %s does not",
                     device->name);

@@ -71,7 +71,7 @@ typedef enum oct_stream_index {
 //   out    operand of each stream's projection; data NULL: the stream is dropped afterwards and
 //          its queries need no answer
 //   is_fp8 queries, keys and values in E4M3, each head's with scales of its own, and so the weights
-//          of the softmax; the CPU rounds to the same numbers. Not on a GPU without has_fp8.
+//          of the softmax; the CPU rounds to the same numbers. A GPU must have has_fp8_attention.
 typedef struct oct_joint_attention {
     void *qkv;               // may be overwritten
     size_t heads, n_streams;
@@ -205,6 +205,7 @@ struct oct_device {
     oct_dtype activation;
     const char *name;            // "the CPU", "NVIDIA H200"
     bool is_gpu, has_fp8;        // has_fp8: FP8 products in hardware
+    bool has_fp8_attention;      // and our kernel was compiled for it; false on the CPU
     oct_observer *observer;      // borrowed; NULL: nobody observes
     uint64_t peak_bytes;         // of device memory, so far; 0 on the CPU
 };
@@ -223,8 +224,8 @@ typedef struct oct_device_request {
 oct_status oct_device_open(oct_device **device, const oct_device_request *request, oct_err *err);
 void oct_device_close(oct_device *device);       // fine on NULL and on the CPU
 
-// OCT_EUNSUPPORTED: "FP8 attention needs a GPU that multiplies FP8, which NVIDIA A100 does not". The
-// CPU will do.
+// OCT_EUNSUPPORTED: "FP8 attention needs a GPU that multiplies FP8, which NVIDIA A100 does not", or
+// that this build has no code for it. The CPU will do.
 oct_status oct_device_check_fp8_attention(const oct_device *device, oct_err *err);
 
 // Behind oct_device_open(): device_cuda.c, or device_none.c in a build without CUDA. `why` gets a

@@ -435,6 +435,7 @@ oct_status oct_cuda_open(oct_device **device, const oct_device_request *request,
         return st;
     }
     d->device.has_fp8 = oct_gemm_cuda_has_fp8(d->gemm, 16, 16);
+    d->device.has_fp8_attention = d->device.has_fp8 && oct_has_e4m3_attention_cuda();
     *device = &d->device;
     return OCT_OK;
 }

@@ -365,6 +365,18 @@ __global__ void __launch_bounds__(BLOCK, 2)
     if (args.text.data) put_rows(args.text, staged, q, args.image_tokens, joint);
 }
 
+bool oct_has_e4m3_attention_cuda(void)
+{
+#ifdef __CUDACC__
+    cudaFuncAttributes attributes;
+    const bool is_known = cudaFuncGetAttributes(&attributes, attend<e4m3>) == cudaSuccess;
+    cudaGetLastError();  // a failure is answered here
+    return is_known && attributes.binaryVersion >= 89;
+#else
+    return true;
+#endif
+}
+
 void oct_joint_attention_cuda(const oct_joint_attention_args *args, oct_stream stream)
 {
     const size_t queries = args->text.data ? args->joint : args->image_tokens;

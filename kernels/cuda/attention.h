@@ -43,6 +43,10 @@ oct_joint_attention_args oct_encode_heads_cuda(const oct_joint_attention_args *a
                                                oct_stream stream);
 size_t oct_encode_heads_cuda_bytes(const oct_joint_attention_args *args);
 
+// Whether the current device runs code that was compiled for sm_89 or above. Without it the kernel
+// in E4M3 traps: a newer GPU may run what was compiled for an older one.
+bool oct_has_e4m3_attention_cuda(void);
+
 // Attention among the tokens of a text encoder or of the VAE. Products, sums and exponentials
 // (kernels/exp.h) are binary32, whatever the type of the inputs.
 typedef struct oct_plain_attention_args {

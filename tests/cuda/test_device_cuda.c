@@ -275,8 +275,20 @@ static void fp8_attention_agrees_with_the_cpu(void)
     CHECK_WORK(gpu, fp8_attention, n, 0x1p-5);
     joint_attention(gpu, exact);
     fp8_attention(gpu, rounded);
+    release_all(gpu);
     CHECK(distance(rounded, exact, n) > 0x1p-5);
     free(exact), free(rounded);
+}
+
+static void fp8_attention_is_refused_where_nothing_multiplies_fp8(void)
+{
+    oct_err err = {{0}};
+    CHECK(oct_device_check_fp8_attention(gpu, &err) == OCT_OK);
+    CHECK(oct_device_check_fp8_attention(oct_device_cpu(), &err) == OCT_OK);
+    reopen(80, NULL);
+    CHECK(oct_device_check_fp8_attention(gpu, &err) == OCT_EUNSUPPORTED);
+    CHECK(strstr(err.text, "FP8 attention needs a GPU that multiplies FP8"));
+    reopen(90, NULL);
 }
 
 static void embed(oct_device *d, float *out)
@@ -883,6 +895,7 @@ int main(int argc, char **argv)
     RUN(paths_tell_what_was_launched);
     RUN(attention_agrees_with_the_cpu);
     RUN(fp8_attention_agrees_with_the_cpu);
+    RUN(fp8_attention_is_refused_where_nothing_multiplies_fp8);
     RUN(embeddings_agree_with_the_cpu);
     RUN(latents_and_maps_agree_with_the_cpu);
     RUN(copies_reach_the_buffers_that_they_are_for);

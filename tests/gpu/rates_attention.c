@@ -107,7 +107,7 @@ oct_status rates_attention(rates *r, oct_err *err)
     for (size_t i = 0; i < r->n_models && !st; i++)
         for (size_t p = 0; p < 2 && !st; p++)
             st = measure(r, planned, &r->models[i], r->models[i].pixels[p], err);
-    for (size_t i = 0; i < r->n_models && !st && r->sm >= 89; i++)
+    for (size_t i = 0; i < r->n_models && !st && oct_has_e4m3_attention_cuda(); i++)
         for (size_t p = 0; p < 2; p++) measure_fp8(r, &r->models[i], r->models[i].pixels[p]);
     oct_attention_cuda_close(planned);
     return st;

@@ -141,7 +141,7 @@ static void fp8_attention_is_as_near_to_the_16_bit_one_as_on_the_cpu(void)
 {
     float got[LATENT], want[LATENT], exact[LATENT];
     if (!gpu) SKIP("no GPU");
-    if (!gpu->has_fp8) SKIP("no FP8 in this GPU");
+    if (!gpu->has_fp8_attention) SKIP("no FP8 attention on this GPU");
 
     make(oct_device_cpu(), NULL, exact);
     has_fp8_attention = true;
