@@ -109,7 +109,9 @@ static oct_status scan_in_order(scan_job *job, char *sha256, oct_err *err)
         .fill = fill_piece,
         .context = job,
     };
-    return oct_sha256_of_pieces(&pieces, (size_t)count_threads(job), sha256, err);
+    // This thread digests all the time, so one less reads, unless they wait for a disk.
+    const int n = count_threads(job), others = job->file->file.is_direct || n == 1 ? n : n - 1;
+    return oct_sha256_of_pieces(&pieces, (size_t)others, sha256, err);
 }
 
 static oct_status scan_pieces(scan_job *job, oct_err *err)
