@@ -376,10 +376,10 @@ static void causal_attention_sees_no_later_key(void)
 }
 
 // One head of one channel.
-static void attend_scalars(float *out, const float *q, const float *k, const float *v,
-                           const float *bias, size_t tokens_q, size_t tokens_k)
+static oct_attention_args of_scalars(float *out, const float *q, const float *k, const float *v,
+                                     size_t tokens_q, size_t tokens_k)
 {
-    oct_attention(&(oct_attention_args){
+    return (oct_attention_args){
         .out = out,
         .q = q,
         .k = k,
@@ -393,8 +393,15 @@ static void attend_scalars(float *out, const float *q, const float *k, const flo
         .heads = 1,
         .head_dim = 1,
         .scale = 1,
-        .bias = bias,
-    });
+    };
+}
+
+static void attend_scalars(float *out, const float *q, const float *k, const float *v,
+                           const float *bias, size_t tokens_q, size_t tokens_k)
+{
+    oct_attention_args args = of_scalars(out, q, k, v, tokens_q, tokens_k);
+    args.bias = bias;
+    oct_attention(&args);
 }
 
 static void attention_survives_huge_scores(void)
@@ -430,22 +437,9 @@ static void attention_rounds_weights_to_e4m3(void)
     k[1] = -1, v[1] = 7;
     k[KEYS - 1] = -12.2f, v[KEYS - 1] = 5000;
     total += (KEYS - 3) * exp(-13);
-    oct_attention(&(oct_attention_args){
-        .out = &out,
-        .q = &q,
-        .k = k,
-        .v = v,
-        .out_stride = 1,
-        .q_stride = 1,
-        .k_stride = 1,
-        .v_stride = 1,
-        .tokens_q = 1,
-        .tokens_k = KEYS,
-        .heads = 1,
-        .head_dim = 1,
-        .scale = 1,
-        .has_e4m3_weights = true,
-    });
+    oct_attention_args args = of_scalars(&out, &q, k, v, 1, KEYS);
+    args.has_e4m3_weights = true;
+    oct_attention(&args);
     CHECK_NEAR(out, sum / total, 5e-6);  // binary32 sums of 300 numbers, of size 2.7
 }
 
