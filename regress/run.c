@@ -216,6 +216,11 @@ typedef struct picture_set {  // all pictures of the reference or of one candida
     oct_executed executed;
 } picture_set;
 
+static bool has_fp8_attention(const picture_set *set)
+{
+    return set->compared && set->compared->has_fp8_attention;
+}
+
 static const char *picture_path(oct_regression *run, const picture_set *set, size_t job,
                                 const char *ending)
 {
@@ -266,8 +271,7 @@ static cJSON *made_from(const oct_regression *run, const picture_set *set)
     cJSON_AddStringToObject(object, "device", set->pipeline->device->name);
     oct_json_add_sampling(object, comparison->sampling, comparison->slg);
     if (run->reference.uses_tiles) cJSON_AddTrueToObject(object, "vae_tiles");
-    if (set->compared && set->compared->has_fp8_attention)
-        cJSON_AddTrueToObject(object, "fp8_attention");
+    if (has_fp8_attention(set)) cJSON_AddTrueToObject(object, "fp8_attention");
     if (!set->plan) return object;
     cJSON_AddStringToObject(object, "policy_sha256", set->compared->facts.digest);
     if (comparison->calibration_sha256) {
@@ -282,7 +286,7 @@ static oct_status render_job(oct_regression *run, picture_set *set, size_t job, 
     oct_sample_params params =
         oct_job_params(&run->jobs.items[job], &run->options->sampling, &run->options->slg);
 
-    params.has_fp8_attention = set->compared && set->compared->has_fp8_attention;
+    params.has_fp8_attention = has_fp8_attention(set);
     params.is_last = is_last;
     params.on_step = oct_count_step;
     params.context = progress;

@@ -197,9 +197,8 @@ static void attend(oct_cuda_device *d, const oct_joint_attention_args *args)
 
 static void attend_in_fp8(oct_cuda_device *d, const oct_joint_attention_args *args)
 {
-    void *codes = oct_cuda_reserve(d, &d->codes, oct_encode_heads_cuda_bytes(args), "attention");
-
     assert(d->device.has_fp8_attention);
+    void *codes = oct_cuda_reserve(d, &d->codes, oct_encode_heads_cuda_bytes(args), "attention");
     if (!codes) return;
     const oct_joint_attention_args encoded = oct_encode_heads_cuda(args, codes, oct_cuda_stream(d));
     oct_joint_attention_cuda(&encoded, oct_cuda_stream(d));
