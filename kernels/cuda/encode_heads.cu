@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Queries, keys and values to E4M3 for attention, each head with scales of its own.
+#include "common/number.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/device.cuh"
 
@@ -8,7 +9,6 @@ constexpr unsigned HEAD = OCT_HEAD_CUDA;
 constexpr unsigned MEASURERS = 512;  // threads of a block that measures
 constexpr unsigned TILE_K = 64;      // keys of a block that transposes
 constexpr unsigned E4M3_CHUNK = 16;
-constexpr float E4M3_MAX = 448;
 
 __device__ static uint32_t *shared_peaks()
 {
@@ -31,7 +31,7 @@ template <typename T> __global__ void measure(float *scales, const T *x, size_t 
     __syncthreads();
     if (threadIdx.x >= LANES) return;
     peak = warp_max(threadIdx.x < MEASURERS / LANES ? shared_peaks()[threadIdx.x] : 0);
-    if (threadIdx.x == 0) scales[blockIdx.x] = peak > 0 ? from_bits(peak) / E4M3_MAX : 1;
+    if (threadIdx.x == 0) scales[blockIdx.x] = peak > 0 ? from_bits(peak) / OCT_E4M3_MAX : 1;
 }
 
 template <typename T>

@@ -92,6 +92,22 @@ typedef struct joint_case {
     score_kind kind;
 } joint_case;
 
+static oct_joint_attention_args joint_args(const inputs *in, const joint_case *c, oct_sink image,
+                                           oct_sink text)
+{
+    return (oct_joint_attention_args){
+        .q = in->device_q,
+        .k = in->device_k,
+        .v = in->device_v,
+        .dtype = c->dtype,
+        .heads = c->heads,
+        .joint = c->image + c->text,
+        .image_tokens = c->image,
+        .image = image,
+        .text = c->drops_text ? (oct_sink){0} : text,
+    };
+}
+
 // [heads][joint][64] to [joint][heads * 64].
 static void attend_joint(float *out, const inputs *in, const float *v, const joint_case *c)
 {
@@ -137,19 +153,9 @@ static void check_joint(cuda_check *t, const joint_case *c)
     const cuda_target image = cuda_new_target(t, c->image_dtype, c->image * width, 0.00345f);
     const cuda_target text = cuda_new_target(t, c->text_dtype, c->text * width, 0.0123f);
 
-    oct_joint_attention_cuda(
-        &(oct_joint_attention_args){
-            .q = in.device_q,
-            .k = in.device_k,
-            .v = in.device_v,
-            .dtype = c->dtype,
-            .heads = c->heads,
-            .joint = joint,
-            .image_tokens = c->image,
-            .image = image.sink,
-            .text = c->drops_text ? (oct_sink){0} : text.sink,
-        },
-        NULL);
+    const oct_joint_attention_args args = joint_args(&in, c, image.sink, text.sink);
+
+    oct_joint_attention_cuda(&args, NULL);
     attend_joint(want, &in, in.v, c);
     attend_joint(bound, &in, in.v_magnitude, c);
     joint_bounds(bound, c, share_of(&in, n, HEAD, 0.125f), n);
@@ -257,17 +263,7 @@ static void check_encoded(cuda_check *t, const joint_case *c)
     inputs in = new_inputs(t, c->kind, c->dtype, c->heads * joint, HEAD);
     const cuda_target image = cuda_new_target(t, OCT_F32, c->image * width, 1);
     const cuda_target text = cuda_new_target(t, OCT_F32, c->text * width, 1);
-    const oct_joint_attention_args args = {
-        .q = in.device_q,
-        .k = in.device_k,
-        .v = in.device_v,
-        .dtype = c->dtype,
-        .heads = c->heads,
-        .joint = joint,
-        .image_tokens = c->image,
-        .image = image.sink,
-        .text = c->drops_text ? (oct_sink){0} : text.sink,
-    };
+    const oct_joint_attention_args args = joint_args(&in, c, image.sink, text.sink);
     const size_t bytes = oct_encode_heads_cuda_bytes(&args);
     void *garbage = cuda_host(bytes);
     memset(garbage, 0x7f, bytes);  // NaN
@@ -291,6 +287,32 @@ static void check_encoded(cuda_check *t, const joint_case *c)
     if (!c->drops_text) check_encoded_target(t, &text, want + image.n, bound + image.n);
 }
 
+// One number of one head that is none: no answer of that head is a number, all of the other are.
+static void check_encoded_nan(cuda_check *t, int part, float value)
+{
+    const joint_case c = {.heads = 2, .image = 9, .dtype = OCT_F16};
+    const size_t n = c.heads * c.image * HEAD;
+    cuda_case(t, "E4M3, %f in part %d", (double)value, part);
+    inputs in = new_inputs(t, PEAKED, c.dtype, c.heads * c.image, HEAD);
+    float *const parts[] = {in.q, in.k, in.v};
+    const void **const on_device[] = {&in.device_q, &in.device_k, &in.device_v};
+    const cuda_target image = cuda_new_target(t, OCT_F32, n, 1);
+    parts[part][5 * HEAD + 3] = value;
+    *on_device[part] = cuda_copy(cuda_narrowed(c.dtype, parts[part], n), cuda_bytes(c.dtype, n));
+
+    const oct_joint_attention_args args = joint_args(&in, &c, image.sink, (oct_sink){0});
+    void *codes = cuda_copy(cuda_host(oct_encode_heads_cuda_bytes(&args)),
+                            oct_encode_heads_cuda_bytes(&args));
+    const oct_joint_attention_args encoded = oct_encode_heads_cuda(&args, codes, NULL);
+    oct_joint_attention_cuda(&encoded, NULL);
+    float *got = cuda_host(n * sizeof *got);
+    cuda_read(t, got, image.sink.data, n * sizeof *got);
+    for (size_t i = 0; i < n; i++) {
+        const size_t head = i / HEAD % c.heads;
+        if (isnan(got[i]) != (head == 0)) cuda_report(t, "number %zu is %f", i, (double)got[i]);
+    }
+}
+
 void check_cuda_encoded_attention(cuda_check *t)
 {
     static const struct {
@@ -309,6 +331,10 @@ void check_cuda_encoded_attention(cuda_check *t)
             c.drops_text = c.text > 0 && count % 5 == 0;
             check_encoded(t, &c);
         }
+    }
+    for (int part = 0; part < 3; part++) {
+        check_encoded_nan(t, part, NAN);
+        check_encoded_nan(t, part, -INFINITY);
     }
     check_encoded(t, &(joint_case){.heads = 1, .image = 1024, .text = 333, .dtype = OCT_F16});
 }
