@@ -5,15 +5,18 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/file.h"
 #include "common/json.h"
 #include "common/json_scan.h"
 #include "common/log.h"
+#include "common/manifest.h"
 
 #define ENDING ".safetensors"
 #define SHOWN_MAX 256
@@ -253,6 +256,35 @@ const char *oct_shard_whole_path(oct_arena *arena, const char *path)
     return oct_arena_print(arena, "%.*s" ENDING, (int)(length - tail), path);
 }
 
+// The Hugging Face cache holds each file once, named by its SHA-256, in the folder "blobs" of its
+// repository, and links to it from every revision: "../../../blobs/<64 digits>".
+static bool is_link_to_blob(const char *path)
+{
+    static const char up[] = "../", blobs[] = "blobs/";
+    char target[PATH_MAX];
+    const ssize_t n = readlink(path, target, sizeof target - 1);
+    if (n < 0) return false;
+    target[n] = '\0';
+
+    const char *rest = target;
+    while (!strncmp(rest, up, strlen(up))) rest += strlen(up);
+    return rest > target && !strncmp(rest, blobs, strlen(blobs)) &&
+           oct_is_sha256_hex(rest + strlen(blobs));
+}
+
+// Which file an open shard must turn out to be. What is not there or no file, opening it says.
+static oct_status identify_shard(const char *path, struct stat *named, oct_err *err)
+{
+    if (lstat(path, named) != 0 || !S_ISLNK(named->st_mode)) return OCT_OK;
+    if (!is_link_to_blob(path))
+        return oct_fail(err, OCT_EFORMAT,
+                        "shard '%s' is a symbolic link, and not one of a Hugging Face cache; copy "
+                        "the files into one folder first",
+                        path);
+    stat(path, named);
+    return OCT_OK;
+}
+
 oct_status oct_shard_open(const oct_shard_index *index, size_t shard, oct_safetensors *st,
                           oct_err *err)
 {
@@ -260,12 +292,7 @@ oct_status oct_shard_open(const oct_shard_index *index, size_t shard, oct_safete
     struct stat named = {0};
 
     const char *path = oct_path_join(&arena, index->folder, index->shards[shard]);
-    const bool is_there = lstat(path, &named) == 0;
-    oct_status status = OCT_OK;
-    if (is_there && S_ISLNK(named.st_mode))
-        status =
-            oct_fail(err, OCT_EFORMAT,
-                     "shard '%s' is a symbolic link; copy the files into one folder first", path);
+    oct_status status = identify_shard(path, &named, err);
     if (!status) status = oct_safetensors_open(st, path, err);
     // A link put there between the two calls leads to another file.
     if (!status && (st->file.stat.st_dev != named.st_dev || st->file.stat.st_ino != named.st_ino)) {

@@ -6,9 +6,9 @@
 //    "weight_map": {"a.weight": "model-00001-of-00002.safetensors"}}
 //
 // An index comes from a stranger and names files to open, so it may name only regular files that
-// end in ".safetensors" and lie beside it: no '/' or '\', no "..", no symbolic link (which also
-// rules out the link farms of download caches; copy those first). Nothing may differ between the
-// index and its shards.
+// end in ".safetensors" and lie beside it: no '/' or '\', no "..", no symbolic link but those of
+// the Hugging Face cache ("../../blobs/<SHA-256>"). Nothing may differ between the index and its
+// shards.
 #pragma once
 
 #include <stdbool.h>

@@ -508,6 +508,9 @@ static void the_number_of_shards_has_a_limit(void)
     }
 }
 
+// A name in the Hugging Face cache.
+#define BLOB "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 static void index_and_shards_must_agree(void)
 {
     static const struct {
@@ -536,6 +539,12 @@ static void index_and_shards_must_agree(void)
         {"{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"1.safetensors\",\"c\":\"5.safetensors\"}"
          "}",
          "5.safetensors' is a symbolic link"},
+        {"{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"1.safetensors\",\"c\":\"8.safetensors\"}"
+         "}",
+         NULL},
+        {"{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"1.safetensors\",\"c\":\"9.safetensors\"}"
+         "}",
+         "9.safetensors' is a symbolic link"},
         {"{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"1.safetensors\",\"c\":\"6.safetensors\"}"
          "}",
          "6.safetensors' is a folder"},
@@ -552,6 +561,10 @@ static void index_and_shards_must_agree(void)
     put_model("agree/vae/2.safetensors", "c");
     put_model("agree/vae/3.safetensors", "a c");
     CHECK(symlink("2.safetensors", at("agree/vae/5.safetensors")) == 0);
+    make_folder("agree/blobs");
+    put_model("agree/blobs/" BLOB, "c");
+    CHECK(symlink("../blobs/" BLOB, at("agree/vae/8.safetensors")) == 0);
+    CHECK(symlink("../blobs/" BLOB ".incomplete", at("agree/vae/9.safetensors")) == 0);
     make_folder("agree/vae/6.safetensors");
     put_text("agree/vae/7.safetensors", "{\"weight_map\":{\"a\":\"7.safetensors\"}}");
     for (size_t i = 0; i < COUNT(indexes); i++) {
