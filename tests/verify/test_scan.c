@@ -5,6 +5,7 @@
 
 #include <omp.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "common/xxh3_table.h"
 #include "tests/ptq/model.h"
@@ -91,6 +92,28 @@ static void the_files_sha256_comes_from_the_same_pass(void)
     }
 }
 
+static void a_file_that_shrinks_meanwhile_is_an_error(void)
+{
+    const char *path = model_path("shrinks.safetensors");
+    for (int threads = 1; threads <= 9; threads += 4) {
+        for (int has_sha256 = 0; has_sha256 <= 1; has_sha256++) {
+            char sha256[OCT_SHA256_HEX] = "unset";
+            oct_safetensors file = {0};
+            oct_scan scan = {0};
+            oct_err err = {{0}};
+            save(path);
+            omp_set_num_threads(threads);
+            CHECK(oct_safetensors_open(&file, path, &err) == OCT_OK);
+            CHECK(truncate(path, (off_t)file.file.bytes - BIG / 2) == 0);
+            CHECK(oct_scan_file(&scan, &file, true, has_sha256 ? sha256 : NULL, &err) == OCT_EIO);
+            CHECK(strstr(err.text, path) != NULL);
+            CHECK_TEXT(sha256, has_sha256 ? "" : "unset");
+            oct_scan_deinit(&scan);
+            oct_safetensors_close(&file);
+        }
+    }
+}
+
 static void codes_that_are_no_numbers_are_counted(void)
 {
     const char *path = model_path("nan.safetensors");
@@ -165,6 +188,7 @@ int main(void)
 {
     RUN(digests_are_those_of_the_data_for_any_number_of_threads);
     RUN(the_files_sha256_comes_from_the_same_pass);
+    RUN(a_file_that_shrinks_meanwhile_is_an_error);
     RUN(codes_that_are_no_numbers_are_counted);
     RUN(every_flipped_bit_is_noticed);
     return test_end();
