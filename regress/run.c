@@ -271,6 +271,9 @@ static cJSON *made_from(const oct_regression *run, const picture_set *set)
     cJSON_AddStringToObject(object, "device", set->pipeline->device->name);
     oct_json_add_sampling(object, comparison->sampling, comparison->slg);
     if (run->reference.uses_tiles) cJSON_AddTrueToObject(object, "vae_tiles");
+    // A GPU that has no room for a whole picture decodes it in tiles.
+    const char *vram = run->options->device.vram;
+    if (vram) cJSON_AddStringToObject(object, "vram", vram);
     if (has_fp8_attention(set)) cJSON_AddTrueToObject(object, "fp8_attention");
     if (!set->plan) return object;
     cJSON_AddStringToObject(object, "policy_sha256", set->compared->facts.digest);
