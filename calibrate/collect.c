@@ -173,12 +173,15 @@ static oct_status save(oct_collection *collection, oct_err *err)
     oct_calibration *calibration = &collection->calibration;
 
     strcpy(calibration->denoiser_xxh3, collection->denoiser_xxh3);
-    strcpy(calibration->prompts_sha256, collection->prompts.sha256);
+    oct_calibration_part *part = oct_arena_alloc(&calibration->arena, sizeof *part);
+    strcpy(part->prompts_sha256, collection->prompts.sha256);
+    part->prompts = collection->prompts.count;
+    part->seed = options->seed;
+    calibration->parts = part;
+    calibration->n_parts = 1;
     calibration->sampler = oct_sampler_name(options->sampling.sampler);
-    calibration->prompts = collection->prompts.count;
     calibration->width = options->sampling.width;
     calibration->height = options->sampling.height;
-    calibration->seed = options->seed;
     calibration->cfg = options->sampling.cfg;
     const oct_status st =
         oct_calibration_collect(calibration, &collection->pipeline.denoiser, &collection->observer,

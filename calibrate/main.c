@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // octavo-calibrate: how large the inputs of a model's layers become.
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "calibrate/collect.h"
+#include "calibrate/merge.h"
 #include "common/cli.h"
 #include "common/clock.h"
 #include "common/json.h"
@@ -13,19 +15,24 @@
 #include "kernels/kernels.h"
 #include "runtime/describe.h"
 
-static void print_json(const oct_collection *collection, double elapsed_s)
+static cJSON *new_result(const oct_calibration *calibration, const char *out)
 {
     cJSON *root = cJSON_CreateObject();
     cJSON_AddStringToObject(root, "tool", "calibrate");
-    cJSON_AddStringToObject(root, "calibration", collection->options->out);
-    cJSON_AddStringToObject(root, "calibration_sha256", collection->calibration.sha256);
-    if (*collection->calibration.channels_sha256) {
-        cJSON_AddStringToObject(root, "channels_sha256", collection->calibration.channels_sha256);
-    }
-    cJSON_AddStringToObject(root, "denoiser_xxh3", collection->calibration.denoiser_xxh3);
-    oct_json_add_count(root, "layers", collection->calibration.n_layers);
-    oct_json_add_count(root, "prompts", collection->jobs.count);
-    oct_json_add_count(root, "steps", collection->calibration.steps);
+    cJSON_AddStringToObject(root, "calibration", out);
+    cJSON_AddStringToObject(root, "calibration_sha256", calibration->sha256);
+    if (*calibration->channels_sha256)
+        cJSON_AddStringToObject(root, "channels_sha256", calibration->channels_sha256);
+    cJSON_AddStringToObject(root, "denoiser_xxh3", calibration->denoiser_xxh3);
+    oct_json_add_count(root, "layers", calibration->n_layers);
+    oct_json_add_count(root, "prompts", oct_calibration_prompts(calibration));
+    oct_json_add_count(root, "steps", calibration->steps);
+    return root;
+}
+
+static void print_json(const oct_collection *collection, double elapsed_s)
+{
+    cJSON *root = new_result(&collection->calibration, collection->options->out);
     oct_json_add_executed(root, &collection->executed);
     oct_json_add_device(root, collection->device);
     oct_json_add_count(root, "peak_memory_bytes", oct_peak_memory_bytes());
@@ -63,6 +70,31 @@ static oct_status run(const oct_collect_options *options, const oct_ranks *ranks
     return st;
 }
 
+static void print_merged(const oct_calibration *merged, const char *out)
+{
+    cJSON *root = new_result(merged, out);
+    oct_json_add_count(root, "parts", merged->n_parts);
+    oct_json_finish(root);
+}
+
+static oct_status merge(const oct_collect_options *options, const oct_texts *files, bool as_json,
+                        oct_err *err)
+{
+    oct_calibration merged;
+
+    if (options->paths.model || options->prompts)
+        return oct_fail(err, OCT_EUSAGE, "option '--merge' runs no model: leave '--%s' out",
+                        options->paths.model ? "model" : "prompts");
+    oct_status st = oct_option_required("out", options->out, err);
+    if (!st) st = oct_merge_files(&merged, files, options->out, err);
+    if (st) return st;
+    oct_note("wrote ranges of %zu layers over %" PRIu64 " prompts of %zu calibrations to '%s'",
+             merged.n_layers, oct_calibration_prompts(&merged), files->count, options->out);
+    if (as_json) print_merged(&merged, options->out);
+    oct_calibration_deinit(&merged);
+    return OCT_OK;
+}
+
 static oct_status check_options(oct_collect_options *options, const oct_general *general,
                                 oct_err *err)
 {
@@ -78,6 +110,7 @@ int main(int argc, char **argv)
 {
     oct_collect_options o = {.sampling = OCT_SAMPLING_DEFAULTS};
     oct_general general = {0};
+    oct_texts merged = {0};
     // clang-format off
     const oct_opt opts[] = {
         OPT_GROUP("Input and output"),
@@ -91,6 +124,9 @@ int main(int argc, char **argv)
         OPT_FLAG("channels", &o.has_channels,
                  "also record how strong each input channel is, in FILE.channels.safetensors: "
                  "scales by 'mse' and predicted errors then weigh by it"),
+        OPT_LIST("merge", "FILE", &merged,
+                 "run nothing: make one calibration of several of the same model, sampler, steps, "
+                 "guidance and size; their order changes no byte"),
         OPT_SAMPLING(&o.sampling),
         OPT_MODEL_PARTS(&o.paths),
         OPT_DEVICE(&o.device),
@@ -102,13 +138,14 @@ int main(int argc, char **argv)
         .tool = "calibrate",
         .summary = "Run a 16-bit SD3.5 model over prompts and record how large each layer's input "
                    "becomes.",
-        .usage = "--model PATH --prompts FILE --out calibration.json [options]",
+        .usage = "(--model PATH --prompts FILE | --merge FILE...) --out calibration.json [options]",
         .examples = {"octavo-calibrate --model stable-diffusion-3.5-large --prompts prompts.txt "
                      "--limit 64 --out calibration.json",
                      "octavo-calibrate --model sd3.5_medium.safetensors --clip-l "
                      "clip_l.safetensors --clip-g clip_g.safetensors --t5 t5xxl.safetensors "
                      "--tokenizers tokenizers --prompts prompts.jsonl --cfg 5 --steps 40 "
-                     "--out calibration.json"},
+                     "--out calibration.json",
+                     "octavo-calibrate --merge day.json night.json --out calibration.json"},
         .opts = opts,
         .checks_device = true,
     };
@@ -125,12 +162,15 @@ int main(int argc, char **argv)
     }
     if (!st) st = oct_general_apply(&cli, &general, &err);
     if (!st) oct_kernels_select(general.cpu);
-    if (!st) st = check_options(&o, &general, &err);
-    if (!st) {
+    if (!st && merged.count > 0) {
+        if (ranks.rank == 0) st = merge(&o, &merged, general.json, &err);
+    } else if (!st) {
+        st = check_options(&o, &general, &err);
         o.seed = general.seed;
-        st = run(&o, &ranks, general.json, &err);
+        if (!st) st = run(&o, &ranks, general.json, &err);
     }
     const int code = oct_cli_finish(&cli, st, &err);
+    oct_texts_deinit(&merged);
     oct_ranks_end(&ranks);
     return code;
 }

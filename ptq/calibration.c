@@ -25,6 +25,9 @@ static const char *const root_keys[] = {"octavo_calibration", "model",  "run",
 static const char *const model_keys[] = {"denoiser_xxh3", NULL};
 static const char *const run_keys[] = {"prompts_sha256", "prompts", "sampler", "steps", "cfg",
                                        "width",          "height",  "seed",    NULL};
+static const char *const merged_run_keys[] = {"parts", "sampler", "steps", "cfg",
+                                              "width", "height",  NULL};
+static const char *const part_keys[] = {"prompts_sha256", "prompts", "seed", NULL};
 static const char *const layer_keys[] = {"amax", "cond", "uncond", "exponents", NULL};
 
 static oct_status get_object(const cJSON *parent, const char *key, const char *const *known,
@@ -64,19 +67,54 @@ static oct_status get_count(const cJSON *object, const char *key, uint64_t most,
     return OCT_OK;
 }
 
+static oct_status get_part(const cJSON *object, oct_calibration_part *part, oct_err *err)
+{
+    oct_status st = get_hex(object, "prompts_sha256", part->prompts_sha256, OCT_SHA256_HEX - 1, err);
+    if (!st) st = get_count(object, "prompts", UINT32_MAX, &part->prompts, err);
+    if (!st) st = oct_json_count(object, "seed", &part->seed, err);
+    return st;
+}
+
+static oct_status get_parts(oct_calibration *calibration, const cJSON *array, oct_err *err)
+{
+    const cJSON *item = NULL;
+
+    if (!cJSON_IsArray(array) || cJSON_GetArraySize(array) < 2)
+        return oct_fail(err, OCT_EFORMAT, "'parts' must be a list of at least two");
+    calibration->parts = oct_arena_array(&calibration->arena, (size_t)cJSON_GetArraySize(array),
+                                         sizeof *calibration->parts);
+    cJSON_ArrayForEach(item, array)
+    {
+        oct_calibration_part *part = &calibration->parts[calibration->n_parts++];
+        if (!cJSON_IsObject(item)) return oct_fail(err, OCT_EFORMAT, "'parts' must hold objects");
+        oct_status st = oct_json_only_keys(item, part_keys, err);
+        if (!st) st = get_part(item, part, err);
+        if (st) return oct_wrap(err, st, "'parts'");
+        if (part > calibration->parts && oct_calibration_compare_parts(part - 1, part) >= 0)
+            return oct_fail(err, OCT_EFORMAT, "'parts' must be sorted and different");
+    }
+    return OCT_OK;
+}
+
 static oct_status get_run(oct_calibration *calibration, const cJSON *run, oct_err *err)
 {
+    const cJSON *parts = cJSON_GetObjectItemCaseSensitive(run, "parts");
     const char *sampler = "";
 
-    oct_status st =
-        get_hex(run, "prompts_sha256", calibration->prompts_sha256, OCT_SHA256_HEX - 1, err);
-    if (!st) st = get_count(run, "prompts", UINT32_MAX, &calibration->prompts, err);
+    oct_status st = oct_json_only_keys(run, parts ? merged_run_keys : run_keys, err);
+    if (st) return oct_wrap(err, st, "'run'");
+    if (parts) {
+        st = get_parts(calibration, parts, err);
+    } else {
+        calibration->parts = oct_arena_array(&calibration->arena, 1, sizeof *calibration->parts);
+        calibration->n_parts = 1;
+        st = get_part(run, calibration->parts, err);
+    }
     if (!st) st = oct_json_text(run, "sampler", &sampler, err);
     if (!st) st = get_count(run, "steps", STEPS_MAX, &calibration->steps, err);
     if (!st) st = oct_json_number(run, "cfg", &calibration->cfg, err);
     if (!st) st = get_count(run, "width", SIDE_MAX, &calibration->width, err);
     if (!st) st = get_count(run, "height", SIDE_MAX, &calibration->height, err);
-    if (!st) st = oct_json_count(run, "seed", &calibration->seed, err);
     calibration->sampler = oct_arena_copy(&calibration->arena, sampler);
     return st;
 }
@@ -218,7 +256,7 @@ static oct_status get_all(oct_calibration *calibration, const cJSON *root, oct_e
     }
     st = oct_json_only_keys(root, root_keys, err);
     if (!st) st = get_object(root, "model", model_keys, &model, err);
-    if (!st) st = get_object(root, "run", run_keys, &run, err);
+    if (!st) st = get_object(root, "run", NULL, &run, err);
     if (!st) st = get_object(root, "layers", NULL, &layers, err);
     if (!st) {
         st = get_hex(model, "denoiser_xxh3", calibration->denoiser_xxh3, OCT_XXH128_HEX - 1, err);
@@ -355,6 +393,47 @@ static void add_exponents(cJSON *item, const oct_exponents *exponents)
     }
 }
 
+static void add_prompts(cJSON *object, const oct_calibration_part *part)
+{
+    cJSON_AddStringToObject(object, "prompts_sha256", part->prompts_sha256);
+    cJSON_AddNumberToObject(object, "prompts", (double)part->prompts);
+}
+
+static void add_seed(cJSON *object, const oct_calibration_part *part)
+{
+    cJSON_AddNumberToObject(object, "seed", (double)part->seed);
+}
+
+static void add_parts(cJSON *run, const oct_calibration *calibration)
+{
+    cJSON *parts = cJSON_AddArrayToObject(run, "parts");
+
+    for (size_t i = 0; i < calibration->n_parts; i++) {
+        cJSON *part = cJSON_CreateObject();
+        add_prompts(part, &calibration->parts[i]);
+        add_seed(part, &calibration->parts[i]);
+        cJSON_AddItemToArray(parts, part);
+    }
+}
+
+static void add_run(cJSON *root, const oct_calibration *calibration)
+{
+    const bool is_merged = calibration->n_parts > 1;
+    cJSON *run = cJSON_AddObjectToObject(root, "run");
+
+    if (is_merged) {
+        add_parts(run, calibration);
+    } else {
+        add_prompts(run, calibration->parts);
+    }
+    cJSON_AddStringToObject(run, "sampler", calibration->sampler);
+    cJSON_AddNumberToObject(run, "steps", (double)calibration->steps);
+    cJSON_AddNumberToObject(run, "cfg", calibration->cfg);
+    cJSON_AddNumberToObject(run, "width", (double)calibration->width);
+    cJSON_AddNumberToObject(run, "height", (double)calibration->height);
+    if (!is_merged) add_seed(run, calibration->parts);
+}
+
 static cJSON *new_document(const oct_calibration *calibration)
 {
     cJSON *root = cJSON_CreateObject();
@@ -362,15 +441,7 @@ static cJSON *new_document(const oct_calibration *calibration)
     cJSON_AddNumberToObject(root, "octavo_calibration", VERSION);
     cJSON *model = cJSON_AddObjectToObject(root, "model");
     cJSON_AddStringToObject(model, "denoiser_xxh3", calibration->denoiser_xxh3);
-    cJSON *run = cJSON_AddObjectToObject(root, "run");
-    cJSON_AddStringToObject(run, "prompts_sha256", calibration->prompts_sha256);
-    cJSON_AddNumberToObject(run, "prompts", (double)calibration->prompts);
-    cJSON_AddStringToObject(run, "sampler", calibration->sampler);
-    cJSON_AddNumberToObject(run, "steps", (double)calibration->steps);
-    cJSON_AddNumberToObject(run, "cfg", calibration->cfg);
-    cJSON_AddNumberToObject(run, "width", (double)calibration->width);
-    cJSON_AddNumberToObject(run, "height", (double)calibration->height);
-    cJSON_AddNumberToObject(run, "seed", (double)calibration->seed);
+    add_run(root, calibration);
     if (*calibration->channels_sha256) {
         cJSON_AddStringToObject(root, "channels_sha256", calibration->channels_sha256);
     }

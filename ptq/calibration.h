@@ -11,6 +11,9 @@
 //    "layers": {"joint_blocks.0.x_block.attn.qkv":
 //        {"amax": 7.25, "cond": [..per step..], "uncond": [..per step..], "exponents": [..48..]}}}
 //
+// Of merged calibrations "run" has, in place of "prompts_sha256", "prompts" and "seed", these of each
+// command in "parts": [{"prompts_sha256": "...", "prompts": 32, "seed": 0}, ...], sorted.
+//
 // "channels_sha256" is there when the file beside it, of the same path and OCT_CHANNELS_SUFFIX, has
 // statistics per channel: see ptq/channels.h. It is then read too, and must be the one that is named.
 // "uncond" is empty without guidance. Ranges are binary32 values, printed with the fewest digits
@@ -37,16 +40,22 @@ typedef struct oct_calibration_layer {
     const oct_channels *channels;    // likewise
 } oct_calibration_layer;
 
+typedef struct oct_calibration_part {  // what one command ran
+    char prompts_sha256[OCT_SHA256_HEX];
+    uint64_t prompts, seed;
+} oct_calibration_part;
+
 typedef struct oct_calibration {
     oct_arena arena;
     char denoiser_xxh3[OCT_XXH128_HEX];
-    char prompts_sha256[OCT_SHA256_HEX];
+    oct_calibration_part *parts;  // sorted by oct_calibration_compare_parts(), all different
+    size_t n_parts;               // at least 1
     const char *sampler;
-    uint64_t prompts, steps, width, height, seed;
+    uint64_t steps, width, height;
     double cfg;
     oct_calibration_layer *layers;  // in layer order
     size_t n_layers;
-    const oct_channels *channels;   // [n_layers], theirs; NULL: not recorded
+    oct_channels *channels;         // [n_layers], theirs; NULL: not recorded
     char channels_sha256[OCT_SHA256_HEX];  // after load or save; "" without
     char sha256[OCT_SHA256_HEX];    // of the file's bytes, after load or save
 } oct_calibration;
@@ -59,6 +68,17 @@ oct_status oct_calibration_load(oct_calibration *calibration, const char *path, 
 // The channels go first, so that a file that is there never names one that is not.
 oct_status oct_calibration_save(oct_calibration *calibration, const char *path, oct_err *err);
 void oct_calibration_deinit(oct_calibration *calibration);
+
+// Add what another calibration of the same model saw with other prompts or seeds: the larger of each
+// range, the sum of each count. What is made is the same in any order. OCT_EFORMAT: they do not
+// belong together, in a sentence that continues the name of `other`'s file; `sum` is then of no use
+// but to deinit.
+oct_status oct_calibration_merge(oct_calibration *sum, const oct_calibration *other, oct_err *err);
+
+// For qsort(): by prompts, then by seed; 0 where both are alike.
+int oct_calibration_compare_parts(const void *a, const void *b);
+
+uint64_t oct_calibration_prompts(const oct_calibration *calibration);  // of all parts
 
 const oct_calibration_layer *oct_calibration_find(const oct_calibration *calibration,
                                                   const char *name);

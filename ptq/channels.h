@@ -10,8 +10,7 @@
 //   "<layer>.input_squares"  U64 [channels][2]: the sum, low half first, in units of 2^-48
 //   "<layer>.input_rows"     U64 []: tokens that were summed
 //
-// and metadata "octavo.channels" ("1", the version) and "octavo.denoiser_xxh3". Two files of one
-// model merge by adding squares and rows.
+// and metadata "octavo.channels" ("1", the version) and "octavo.denoiser_xxh3".
 #pragma once
 
 #include <stdbool.h>

@@ -77,7 +77,8 @@ static void every_layer_has_a_range_per_step_and_branch(void)
     CHECK(collect(&options, &err) == OCT_OK);
     CHECK_TEXT(err.text, "");
     CHECK(oct_calibration_load(&calibration, options.out, &err) == OCT_OK);
-    CHECK(calibration.prompts == 3 && calibration.steps == 2 && calibration.seed == 5);
+    CHECK(calibration.n_parts == 1 && calibration.steps == 2);
+    CHECK(calibration.parts[0].prompts == 3 && calibration.parts[0].seed == 5);
     CHECK(calibration.width == 64 && calibration.height == 64 && calibration.cfg == 3);
     CHECK_TEXT(calibration.sampler, "euler");
     CHECK(calibration.n_layers > 20);

@@ -59,9 +59,11 @@ static void file_is_read_as_written(void)
     CHECK(load_text(&calibration, text, &err) == OCT_OK);
     CHECK_TEXT(err.text, "");
     CHECK_TEXT(calibration.denoiser_xxh3, "0123456789abcdef0123456789abcdef");
-    CHECK_TEXT(calibration.prompts_sha256, SHA);
+    CHECK(calibration.n_parts == 1);
+    CHECK_TEXT(calibration.parts[0].prompts_sha256, SHA);
     CHECK_TEXT(calibration.sampler, "euler");
-    CHECK(calibration.prompts == 2 && calibration.steps == 2 && calibration.seed == 7);
+    CHECK(calibration.parts[0].prompts == 2 && calibration.parts[0].seed == 7);
+    CHECK(calibration.steps == 2);
     CHECK(calibration.cfg == 4.5 && calibration.width == 64 && calibration.height == 64);
     CHECK(calibration.n_layers == 2);
     CHECK(!calibration.layers[0].uncond && calibration.layers[0].cond[1] == 2);
@@ -77,16 +79,17 @@ static void file_is_read_as_written(void)
 static oct_calibration make(float *ranges, size_t n)
 {
     oct_calibration calibration = {.sampler = "euler",
-                                   .prompts = 1,
+                                   .n_parts = 1,
                                    .steps = n,
                                    .width = 1024,
                                    .height = 1024,
-                                   .seed = 9007199254740992,
                                    .cfg = 4.1,
                                    .n_layers = 1};
 
     snprintf(calibration.denoiser_xxh3, OCT_XXH128_HEX, "%032d", 5);
-    snprintf(calibration.prompts_sha256, OCT_SHA256_HEX, "%064d", 6);
+    calibration.parts = oct_arena_alloc(&calibration.arena, sizeof *calibration.parts);
+    *calibration.parts = (oct_calibration_part){.prompts = 1, .seed = 9007199254740992};
+    snprintf(calibration.parts->prompts_sha256, OCT_SHA256_HEX, "%064d", 6);
     calibration.layers = oct_arena_array(&calibration.arena, 1, sizeof *calibration.layers);
     calibration.layers[0] =
         (oct_calibration_layer){"joint_blocks.0.x_block.mlp.fc2", FLT_MAX, ranges, ranges, NULL, NULL};
@@ -110,7 +113,7 @@ static void check_round_trip(void)
     CHECK(oct_calibration_load(&loaded, model_path("s.json"), &err) == OCT_OK);
     CHECK_TEXT(err.text, "");
     CHECK_TEXT(loaded.sha256, saved.sha256);
-    CHECK(loaded.cfg == 4.1 && loaded.seed == saved.seed);
+    CHECK(loaded.cfg == 4.1 && loaded.parts[0].seed == saved.parts[0].seed);
     if (loaded.n_layers == 1) {
         CHECK(memcmp(loaded.layers[0].cond, ranges, sizeof ranges) == 0);
         CHECK(memcmp(loaded.layers[0].uncond, ranges, sizeof ranges) == 0);

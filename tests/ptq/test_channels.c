@@ -95,6 +95,7 @@ static void means_are_over_rows(void)
 
 typedef struct written {  // a calibration of two layers
     oct_calibration calibration;
+    oct_calibration_part part;
     oct_calibration_layer layers[2];
     oct_channels channels[2];
     oct_energy sums[2][3];
@@ -114,7 +115,8 @@ static void make(written *w)
             .name = i ? "b" : "a", .amax = 2, .cond = w->ranges, .channels = &w->channels[i]};
     }
     w->calibration = (oct_calibration){.sampler = "euler",
-                                       .prompts = 1,
+                                       .parts = &w->part,
+                                       .n_parts = 1,
                                        .steps = 1,
                                        .width = 64,
                                        .height = 64,
@@ -123,7 +125,8 @@ static void make(written *w)
                                        .n_layers = 2,
                                        .channels = w->channels};
     strcpy(w->calibration.denoiser_xxh3, XXH3);
-    snprintf(w->calibration.prompts_sha256, OCT_SHA256_HEX, "%064d", 6);
+    w->part.prompts = 1;
+    snprintf(w->part.prompts_sha256, OCT_SHA256_HEX, "%064d", 6);
 }
 
 static const char *json_path(void)
