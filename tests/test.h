@@ -11,6 +11,7 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int test_count, test_failed;
@@ -52,6 +53,13 @@ static const char *test_skip_reason;
     } while (0)
 
 #define RUN(function) test_run(#function, function)
+
+// Whether scripts/test --long runs this: sweeps that take minutes.
+static inline bool test_is_long(void)
+{
+    const char *set = getenv("OCTAVO_LONG");
+    return set && *set == '1';
+}
 
 static inline void test_run(const char *name, void (*function)(void))
 {

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "tests/fuzz/fuzz.h"
+#include "tests/test.h"
 
 #define BYTES_MAX 65536
 #define SEEDS_MAX 16
@@ -114,9 +115,8 @@ static void run_prefixes(const input *seed)
 int main(int argc, char **argv)
 {
     static input in;
-    const char *is_long = getenv("OCTAVO_LONG");  // set by scripts/test
     const size_t some = argc > 1 ? (size_t)strtoull(argv[1], NULL, 10) : 5000;
-    const size_t rounds = is_long && *is_long == '1' ? 100 * some : some;
+    const size_t rounds = test_is_long() ? 100 * some : some;
     state = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
 
     while (n_seeds < SEEDS_MAX) {

@@ -47,8 +47,7 @@ static uint64_t differing_from_scalar(const oct_kernels *got)
 
 static void check_level(unsigned feature)
 {
-    const char *is_long = getenv("OCTAVO_LONG");
-    if (!is_long || *is_long != '1') SKIP("only with scripts/test --long");
+    if (!test_is_long()) SKIP("only with scripts/test --long");
     if ((oct_cpu_features() & feature) != feature) SKIP("not on this processor");
     oct_kernels got, want;
     oct_kernels_init(&got, feature);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Single flipped bits in a model, its list and its table: every one is noticed. 300 of them, or
-// 10,000 with --long.
+// 10,000 with scripts/test --long.
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -96,10 +96,10 @@ static void without_sha256_every_flip_is_noticed_too(void)
     flip_many((const char *const[]){model, table}, 2, true);
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
     model_file file = {0};
-    if (argc > 1 && !strcmp(argv[1], "--long")) n_flips = 10000;
+    if (test_is_long()) n_flips = 10000;
     snprintf(model, sizeof model, "%s", model_path("model.safetensors"));
     snprintf(list, sizeof list, "%s", model_path("model.safetensors.sha256"));
     snprintf(table, sizeof table, "%s", model_path("model.safetensors.xxh3"));
