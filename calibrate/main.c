@@ -101,7 +101,7 @@ static oct_status check_options(oct_collect_options *options, const oct_general 
     oct_status st = oct_option_required("model", options->paths.model, err);
     if (!st) st = oct_option_required("prompts", options->prompts, err);
     if (!st) st = oct_option_required("out", options->out, err);
-    if (!st) st = oct_sampling_check(&options->sampling, err);
+    if (!st) st = oct_sampling_check(&options->sampling, options->paths.model, err);
     if (!st) st = oct_device_options_check(&options->device, general->device, err);
     return st;
 }

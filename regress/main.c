@@ -113,7 +113,7 @@ static oct_status check_options(oct_regress_options *options, const oct_texts *p
     if (!st && !options->policies && options->files.count == 0) {
         st = oct_fail(err, OCT_EUSAGE, "option '--policies' or '--candidates' is missing");
     }
-    if (!st) st = oct_sampling_check(&options->sampling, err);
+    if (!st) st = oct_sampling_check(&options->sampling, options->paths.model, err);
     if (!st) st = oct_device_options_check(&options->device, general->device, err);
     return st;
 }

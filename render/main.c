@@ -80,7 +80,7 @@ static oct_status check_options(oct_draw_options *options, const oct_general *ge
         st = oct_fail(err, OCT_EUSAGE, "option '--batch' needs a count from 1 to %d, not %llu",
                       BATCH_MAX, (unsigned long long)options->batch);
     }
-    if (!st) st = oct_sampling_check(&options->sampling, err);
+    if (!st) st = oct_sampling_check(&options->sampling, options->paths.model, err);
     if (!st) st = oct_device_options_check(&options->device, general->device, err);
     return st;
 }

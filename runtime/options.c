@@ -6,7 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/file.h"
+#include "common/json.h"
 #include "runtime/pipeline.h"
+
+#define SIDE_DEFAULT 1024  // pixels
+#define SIDE_MAX 65536
 
 oct_status oct_option_required(const char *name, const char *value, oct_err *err)
 {
@@ -37,7 +42,34 @@ static oct_status check_number(const char *name, double value, double max, oct_e
                     value);
 }
 
-oct_status oct_sampling_check(oct_sampling_options *sampling, oct_err *err)
+static oct_status read_side(const char *path, size_t *side, oct_err *err)
+{
+    cJSON *root = NULL;
+    uint64_t latents = 0;
+
+    const oct_status st = oct_json_load(path, &root, err);
+    const bool is_there =
+        !st && oct_json_is_count(cJSON_GetObjectItemCaseSensitive(root, "sample_size"), &latents);
+    if (is_there && latents > 0 && latents <= SIDE_MAX / OCT_DOWNSCALE && latents % 2 == 0)
+        *side = (size_t)latents * OCT_DOWNSCALE;
+    cJSON_Delete(root);
+    return st;
+}
+
+static oct_status find_size(oct_sampling_options *sampling, const char *model, oct_err *err)
+{
+    oct_arena arena = {0};
+    oct_status st = OCT_OK;
+    size_t side = SIDE_DEFAULT;
+
+    const char *path = oct_path_join(&arena, model, "transformer/config.json");
+    if (oct_path_exists(path)) st = read_side(path, &side, err);
+    sampling->width = sampling->height = side;
+    oct_arena_deinit(&arena);
+    return st;
+}
+
+oct_status oct_sampling_check(oct_sampling_options *sampling, const char *model, oct_err *err)
 {
     oct_status st = check_count("steps", sampling->steps, OCT_STEPS_MAX, err);
     if (st) return st;
@@ -50,6 +82,7 @@ oct_status oct_sampling_check(oct_sampling_options *sampling, oct_err *err)
                         "option '--sampler' needs euler, dpmpp-2m or dpmpp-2m-diffusers, not '%s'",
                         sampling->sampler_name);
     }
+    if (!sampling->size) return find_size(sampling, model, err);
     return oct_size_parse(sampling->size, &sampling->width, &sampling->height, err);
 }
 

@@ -22,7 +22,7 @@ typedef struct oct_sampling_options {
     uint64_t steps;
     const char *sampler_name;
     double cfg;
-    const char *size;
+    const char *size;  // NULL: the model's
     const char *negative;
     uint64_t t5_tokens;
     // Set by oct_sampling_check():
@@ -32,8 +32,7 @@ typedef struct oct_sampling_options {
 
 #define OCT_SAMPLING_DEFAULTS                                                                      \
     {                                                                                              \
-        .steps = 28, .sampler_name = "euler", .cfg = 4.5, .size = "1024x1024", .negative = "",     \
-        .t5_tokens = 256,                                                                          \
+        .steps = 28, .sampler_name = "euler", .cfg = 4.5, .negative = "", .t5_tokens = 256,        \
     }
 
 // clang-format off
@@ -45,15 +44,16 @@ typedef struct oct_sampling_options {
     OPT_NUMBER("cfg", "G", &(s)->cfg,                                                              \
                "guidance scale; at most 1: the prompt alone (default: 4.5)"),                      \
     OPT_TEXT("size", "WxH", &(s)->size,                                                            \
-             "pixels, multiples of 16 (default: 1024x1024)"),                                      \
+             "pixels, multiples of 16 (default: what a diffusers folder says, or 1024x1024)"),     \
     OPT_TEXT("negative", "TEXT", &(s)->negative,                                                   \
              "what guidance leads away from, unless a prompt says (default: nothing)"),            \
     OPT_COUNT("t5-tokens", "N", &(s)->t5_tokens, "tokens that T5 reads, 1 to 512 (default: 256)")
 // clang-format on
 
 // OCT_EUSAGE: "option '--steps' needs a count from 1 to 1000, not 0". What only the model can tell
-// is left to oct_sample_check().
-oct_status oct_sampling_check(oct_sampling_options *sampling, oct_err *err);
+// is left to oct_sample_check(), but for the size: without one it is eight times the "sample_size" in
+// transformer/config.json of the folder `model`, as in huggingface/diffusers.
+oct_status oct_sampling_check(oct_sampling_options *sampling, const char *model, oct_err *err);
 
 typedef struct oct_slg_options {  // skip-layer guidance
     const char *layers;           // "7,8,9"; NULL: none

@@ -2,13 +2,16 @@
 //
 // Sampling options, as wrong command lines give them.
 #include "runtime/options.h"
+
+#include "common/file.h"
 #include "tests/test.h"
+#include "tests/tools/scratch.h"
 
 static const char *complaint(oct_sampling_options sampling)
 {
     static oct_err err;
     err.text[0] = '\0';
-    const oct_status st = oct_sampling_check(&sampling, &err);
+    const oct_status st = oct_sampling_check(&sampling, "model", &err);
     CHECK(st == OCT_OK || st == OCT_EUSAGE);
     return st ? err.text : "";
 }
@@ -16,9 +19,54 @@ static const char *complaint(oct_sampling_options sampling)
 static void the_defaults_are_right(void)
 {
     oct_sampling_options sampling = OCT_SAMPLING_DEFAULTS;
-    CHECK(oct_sampling_check(&sampling, NULL) == OCT_OK);
+    CHECK(oct_sampling_check(&sampling, "no-such-folder", NULL) == OCT_OK);
     CHECK(sampling.width == 1024 && sampling.height == 1024);
     CHECK(sampling.sampler == OCT_SAMPLER_EULER);
+}
+
+static oct_status check_with_config(const char *config, oct_sampling_options *sampling,
+                                    oct_err *err)
+{
+    oct_arena arena = {0};
+    char *model = oct_scratch_make();
+    char *folder = oct_path_join(&arena, model, "transformer");
+
+    *sampling = (oct_sampling_options)OCT_SAMPLING_DEFAULTS;
+    CHECK(oct_folder_make(folder, NULL) == OCT_OK);
+    CHECK(oct_file_write(oct_path_join(&arena, folder, "config.json"), config, strlen(config),
+                         NULL) == OCT_OK);
+    const oct_status st = oct_sampling_check(sampling, model, err);
+    oct_scratch_remove(model);
+    oct_arena_deinit(&arena);
+    return st;
+}
+
+static void the_default_size_is_the_models(void)
+{
+    static const struct {
+        const char *config;
+        size_t side;
+    } cases[] = {
+        {"{\"sample_size\": 16}", 128},
+        {"{\"sample_size\": 128, \"x\": 1}", 1024},
+        {"{}", 1024},
+        {"{\"sample_size\": 17}", 1024},
+        {"{\"sample_size\": [64, 64]}", 1024},
+        {"{\"sample_size\": 0}", 1024},
+        {"{\"sample_size\": -16}", 1024},
+        {"{\"sample_size\": 1e300}", 1024},
+        {"{\"sample_size\": 8194}", 1024},
+        {"[]", 1024},
+    };
+    oct_sampling_options sampling;
+    oct_err err = {0};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        CHECK(check_with_config(cases[i].config, &sampling, &err) == OCT_OK);
+        CHECK(sampling.width == cases[i].side && sampling.height == cases[i].side);
+    }
+    CHECK(check_with_config("{\"sample_size\": 16", &sampling, &err) == OCT_EFORMAT);
+    CHECK(strstr(err.text, "transformer/config.json"));
 }
 
 static void wrong_options_are_named_with_what_they_need(void)
@@ -74,6 +122,7 @@ static void broken_lists_of_blocks_are_refused(void)
 int main(void)
 {
     RUN(the_defaults_are_right);
+    RUN(the_default_size_is_the_models);
     RUN(wrong_options_are_named_with_what_they_need);
     RUN(skipped_blocks_are_read_from_a_list);
     RUN(broken_lists_of_blocks_are_refused);
