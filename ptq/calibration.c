@@ -69,7 +69,8 @@ static oct_status get_count(const cJSON *object, const char *key, uint64_t most,
 
 static oct_status get_part(const cJSON *object, oct_calibration_part *part, oct_err *err)
 {
-    oct_status st = get_hex(object, "prompts_sha256", part->prompts_sha256, OCT_SHA256_HEX - 1, err);
+    oct_status st =
+        get_hex(object, "prompts_sha256", part->prompts_sha256, OCT_SHA256_HEX - 1, err);
     if (!st) st = get_count(object, "prompts", UINT32_MAX, &part->prompts, err);
     if (!st) st = oct_json_count(object, "seed", &part->seed, err);
     return st;

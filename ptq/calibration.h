@@ -11,8 +11,8 @@
 //    "layers": {"joint_blocks.0.x_block.attn.qkv":
 //        {"amax": 7.25, "cond": [..per step..], "uncond": [..per step..], "exponents": [..48..]}}}
 //
-// Of merged calibrations "run" has, in place of "prompts_sha256", "prompts" and "seed", these of each
-// command in "parts": [{"prompts_sha256": "...", "prompts": 32, "seed": 0}, ...], sorted.
+// Of merged calibrations "run" has "parts" in place of "prompts_sha256", "prompts" and "seed": these
+// three of each command, [{"prompts_sha256": "...", "prompts": 32, "seed": 0}, ...], sorted.
 //
 // "channels_sha256" is there when the file beside it, of the same path and OCT_CHANNELS_SUFFIX, has
 // statistics per channel: see ptq/channels.h. It is then read too, and must be the one that is named.
@@ -69,10 +69,10 @@ oct_status oct_calibration_load(oct_calibration *calibration, const char *path, 
 oct_status oct_calibration_save(oct_calibration *calibration, const char *path, oct_err *err);
 void oct_calibration_deinit(oct_calibration *calibration);
 
-// Add what another calibration of the same model saw with other prompts or seeds: the larger of each
-// range, the sum of each count. What is made is the same in any order. OCT_EFORMAT: they do not
-// belong together, in a sentence that continues the name of `other`'s file; `sum` is then of no use
-// but to deinit.
+// Add what another calibration of the same model saw with other prompts or seeds: the larger of
+// each range, the sum of each count. What is made is the same in any order. OCT_EFORMAT: they do
+// not belong together, in a sentence that continues the name of `other`'s file; `sum` is then of no
+// use but to deinit.
 oct_status oct_calibration_merge(oct_calibration *sum, const oct_calibration *other, oct_err *err);
 
 // For qsort(): by prompts, then by seed; 0 where both are alike.

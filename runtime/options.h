@@ -51,8 +51,8 @@ typedef struct oct_sampling_options {
 // clang-format on
 
 // OCT_EUSAGE: "option '--steps' needs a count from 1 to 1000, not 0". What only the model can tell
-// is left to oct_sample_check(), but for the size: without one it is eight times the "sample_size" in
-// transformer/config.json of the folder `model`, as in huggingface/diffusers.
+// is left to oct_sample_check(), but for the size: without one it is eight times the "sample_size"
+// in transformer/config.json of the folder `model`, as in huggingface/diffusers.
 oct_status oct_sampling_check(oct_sampling_options *sampling, const char *model, oct_err *err);
 
 typedef struct oct_slg_options {  // skip-layer guidance
