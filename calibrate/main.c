@@ -77,15 +77,34 @@ static void print_merged(const oct_calibration *merged, const char *out)
     oct_json_finish(root);
 }
 
+// What a merge would otherwise ignore without a word.
+static oct_status check_merge(const oct_collect_options *options, oct_err *err)
+{
+    const struct {
+        const char *name;
+        bool is_given;
+    } others[] = {
+        {"model", options->paths.model != NULL},
+        {"prompts", options->prompts != NULL},
+        {"limit", options->limit > 0},
+        {"channels", options->has_channels},
+        {"size", options->sampling.size != NULL},
+    };
+
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        if (others[i].is_given)
+            return oct_fail(err, OCT_EUSAGE, "option '--merge' runs no model: leave '--%s' out",
+                            others[i].name);
+    }
+    return oct_option_required("out", options->out, err);
+}
+
 static oct_status merge(const oct_collect_options *options, const oct_texts *files, bool as_json,
                         oct_err *err)
 {
     oct_calibration merged;
 
-    if (options->paths.model || options->prompts)
-        return oct_fail(err, OCT_EUSAGE, "option '--merge' runs no model: leave '--%s' out",
-                        options->paths.model ? "model" : "prompts");
-    oct_status st = oct_option_required("out", options->out, err);
+    oct_status st = check_merge(options, err);
     if (!st) st = oct_merge_files(&merged, files, options->out, err);
     if (st) return st;
     oct_note("wrote ranges of %zu layers over %" PRIu64 " prompts of %zu calibrations to '%s'",

@@ -16,7 +16,9 @@ octavo-verify merged.safetensors --source "$MODELS/folder" --policy mlp --calibr
 octavo-calibrate --merge one.json ab.json --out three.json 2>&1 | sed 's/prompts [0-9a-f]*/prompts X/'
 octavo-calibrate --merge ab.json c.json --out ab.json || true
 octavo-calibrate --merge ab.json --out three.json || true
-octavo-calibrate --merge ab.json c.json --out three.json --model m || true
+for other in '--model m' '--prompts ab.txt' '--limit 2' --channels '--size 64x64'; do
+    octavo-calibrate --merge ab.json c.json --out three.json $other || true
+done
 calibrate --prompts c.txt --seed 7 --cfg 1 --out plain.json
 octavo-calibrate --merge ab.json plain.json --out three.json || true
 [ -e three.json ] || echo nothing is written
