@@ -2,12 +2,17 @@
 //
 // patch-file: damage a safetensors file in one exact way, for tests of what verify notices.
 //
-//   patch-file flip FILE OFFSET                 flip the lowest bit of a byte; negative: from the
-//   end patch-file flip-tensor FILE TENSOR INDEX    the same in a tensor's data patch-file byte
-//   FILE TENSOR INDEX VALUE     set one byte of a tensor patch-file set FILE TENSOR VALUE set an
-//   F32 scalar patch-file ulp FILE TENSOR                  the next larger F32 patch-file drop IN
-//   OUT TENSOR               write a copy without a tensor patch-file add IN OUT TENSOR write a
-//   copy with one more, F32 [] of 1
+// clang-format off
+//
+//   patch-file flip FILE OFFSET              flip the lowest bit of a byte; negative: from the end
+//   patch-file flip-tensor FILE TENSOR INDEX the same in a tensor's data
+//   patch-file byte FILE TENSOR INDEX VALUE  set one byte of a tensor
+//   patch-file set FILE TENSOR VALUE         set an F32 scalar
+//   patch-file ulp FILE TENSOR               the next larger F32
+//   patch-file drop IN OUT TENSOR            write a copy without a tensor
+//   patch-file add IN OUT TENSOR             write a copy with one more, F32 [] of 1
+//
+// clang-format on
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
